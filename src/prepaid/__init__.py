@@ -1,0 +1,1 @@
+"""AI sessions that are paid before they are used."""

@@ -1,0 +1,570 @@
+"""Every error that ``prepaid`` raises, as one tree.
+
+PrepaidError                    .code  .retryable  .remedy
+├─ InvalidRequestError
+│  ├─ InvalidAmount
+│  │  ├─ AmountNotExact         a float
+│  │  ├─ AmountNotFinite        NaN, infinity
+│  │  ├─ AmountNotPositive      zero or less
+│  │  ├─ AmountTooPrecise       more decimals than the currency has
+│  │  ├─ AmountTooLarge
+│  │  └─ CurrencyMismatch
+│  ├─ ValueTooLarge             names, metadata, keys, prompts
+│  ├─ NotJson                   metadata that JSON cannot carry
+│  ├─ ModelNotSupported · ModelNotPriced · ApiNotSupported · InsufficientFee · BalanceTooLow
+│  └─ TransitionRefused         a step outside the session's state diagram
+├─ AuthenticationError
+├─ InsufficientFunds            needed, available
+├─ NotFoundError
+│  └─ SessionNotFound · ChatNotFound · HoldNotFound · LeaseNotFound
+├─ ConflictError
+│  ├─ SessionAlreadyClosed · SessionExpired · SessionPaused
+│  ├─ AlreadyPooled · PoolFull · PoolEmpty
+│  └─ IdempotencyConflict · HoldResolved · RequestInProgress
+├─ LimitReached
+│  └─ SessionLimitReached · ChatLimitReached · MessageLimitReached · LeaseCapReached
+├─ RoutingError
+│  └─ NoNodesAvailable · ConsensusTimeout · NodeValidationFailed
+├─ ProviderError
+│  └─ ProviderTimeout · ProviderResponseInvalid · ProviderStreamBroken · ProviderUsageInvalid
+├─ StoreError
+│  ├─ StoreBusy · StoreFull · StoreReadOnly · StoreCorrupted · StoreTooNew
+│  └─ SessionDataUnreadable
+├─ StatementInvalid
+└─ ConfigError                  at start only
+
+A message names the value, the limit and the remedy. ``code`` is the class name in
+snake_case and stays stable; ``retryable`` says whether the same call can succeed later
+without the caller changing anything.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+__all__ = [
+    "AlreadyPooled",
+    "AmountNotExact",
+    "AmountNotFinite",
+    "AmountNotPositive",
+    "AmountTooLarge",
+    "AmountTooPrecise",
+    "ApiNotSupported",
+    "AuthenticationError",
+    "BalanceTooLow",
+    "ChatLimitReached",
+    "ChatNotFound",
+    "ConfigError",
+    "ConflictError",
+    "ConsensusTimeout",
+    "CurrencyMismatch",
+    "HoldNotFound",
+    "HoldResolved",
+    "IdempotencyConflict",
+    "InsufficientFee",
+    "InsufficientFunds",
+    "InvalidAmount",
+    "InvalidRequestError",
+    "LeaseCapReached",
+    "LeaseNotFound",
+    "LimitReached",
+    "MessageLimitReached",
+    "ModelNotPriced",
+    "ModelNotSupported",
+    "NoNodesAvailable",
+    "NodeValidationFailed",
+    "NotFoundError",
+    "NotJson",
+    "PoolEmpty",
+    "PoolFull",
+    "PrepaidError",
+    "ProviderError",
+    "ProviderResponseInvalid",
+    "ProviderStreamBroken",
+    "ProviderTimeout",
+    "ProviderUsageInvalid",
+    "RequestInProgress",
+    "RoutingError",
+    "SessionAlreadyClosed",
+    "SessionDataUnreadable",
+    "SessionExpired",
+    "SessionLimitReached",
+    "SessionNotFound",
+    "SessionPaused",
+    "StatementInvalid",
+    "StoreBusy",
+    "StoreCorrupted",
+    "StoreError",
+    "StoreFull",
+    "StoreReadOnly",
+    "StoreTooNew",
+    "TransitionRefused",
+    "ValueTooLarge",
+]
+
+
+class PrepaidError(Exception):
+    """Base of every error raised here; ``str(error)`` is the whole message, remedy included."""
+
+    code: ClassVar[str] = "prepaid_error"
+    retryable: ClassVar[bool] = False
+    remedy: str = ""
+
+    def __init_subclass__(cls) -> None:
+        cls.code = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+
+    def __init__(self, what: str, *, remedy: str | None = None) -> None:
+        if remedy is not None:
+            self.remedy = remedy
+        self.what = what
+        super().__init__(f"{what} {self.remedy}".strip())
+
+
+class InvalidRequestError(PrepaidError):
+    """The request can never succeed as it was written."""
+
+
+class InvalidAmount(InvalidRequestError):
+    """An amount that is no amount: see the subclasses."""
+
+
+class AmountNotExact(InvalidAmount):
+    """A float, or something that is not a number at all."""
+
+    remedy = 'Pass base units as int, a Decimal, or text such as "10 USD".'
+
+
+class AmountNotFinite(InvalidAmount):
+    """NaN or an infinity."""
+
+    remedy = "Pass a finite amount."
+
+
+class AmountNotPositive(InvalidAmount):
+    """Zero or less where money must move."""
+
+    remedy = "Pass an amount above zero."
+
+
+class AmountTooPrecise(InvalidAmount):
+    """More decimals than the currency has."""
+
+    remedy = "Round it to the currency's decimals before you pass it."
+
+
+class AmountTooLarge(InvalidAmount):
+    """Above what one account can hold."""
+
+    remedy = "Split it over several sessions."
+
+
+class CurrencyMismatch(InvalidAmount):
+    """An amount in one currency for an account in another."""
+
+    remedy = "Convert it first; accounts never mix currencies."
+
+
+class ValueTooLarge(InvalidRequestError):
+    """A name, key, prompt or metadata above its size limit."""
+
+    def __init__(self, name: str, size: int, limit: int, unit: str = "bytes") -> None:
+        self.name, self.size, self.limit = name, size, limit
+        super().__init__(f"{name} has {size} {unit}; the limit is {limit}.", remedy=f"Shorten {name}.")
+
+
+class NotJson(InvalidRequestError):
+    """Metadata or preferences that JSON cannot carry."""
+
+    remedy = "Use only str, int, float, bool, None, and lists and dicts of them."
+
+
+class ModelNotSupported(InvalidRequestError):
+    """No configured provider knows the model."""
+
+    def __init__(self, model: str, known: tuple[str, ...] = ()) -> None:
+        self.model = model
+        listed = ", ".join(known[:8]) or "none"
+        super().__init__(
+            f"Model {model!r} is not configured; configured here: {listed}.",
+            remedy="Name one of these, or add an upstream for it to prepaid.toml.",
+        )
+
+
+class ModelNotPriced(ModelNotSupported):
+    """The model is known but has no price, and what has no price is not sold."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        PrepaidError.__init__(
+            self,
+            f"Model {model!r} has no price.",
+            remedy=f'Add [prices."{model}"] to prepaid.toml.',
+        )
+
+
+class ApiNotSupported(InvalidRequestError):
+    """The model lacks what the request needs (tools, images, structured output, embeddings)."""
+
+    def __init__(self, model: str, api: str, supported: tuple[str, ...]) -> None:
+        self.model, self.api, self.supported = model, api, supported
+        super().__init__(
+            f"Model {model!r} does not support {api!r}; it supports {', '.join(supported) or 'nothing'}.",
+            remedy="Choose another model or leave that part out.",
+        )
+
+
+class InsufficientFee(InvalidRequestError):
+    """The fee offered is below the model's price (spec A11)."""
+
+    def __init__(self, offered: int, price: int, what: str) -> None:
+        self.offered, self.price = offered, price
+        super().__init__(
+            f"The {what} of {offered} base units is below the model's price of {price}.",
+            remedy=f"Offer at least {price}.",
+        )
+
+
+class BalanceTooLow(InvalidRequestError):
+    """A session is to be opened with less than the configured minimum (spec B1)."""
+
+    def __init__(self, offered: int, minimum: int) -> None:
+        self.offered, self.minimum = offered, minimum
+        super().__init__(
+            f"A session needs at least {minimum} base units; {offered} were offered.",
+            remedy=f"Fund it with {minimum} or more, or lower minimum_balance.",
+        )
+
+
+class TransitionRefused(InvalidRequestError):
+    """A step that the session's state diagram does not have."""
+
+    def __init__(self, session_id: str, state: str, action: str) -> None:
+        self.session_id, self.state, self.action = session_id, state, action
+        super().__init__(
+            f"Session {session_id} is {state} and cannot {action}.",
+            remedy="See the state diagram in docs/sessions.md.",
+        )
+
+
+class AuthenticationError(PrepaidError):
+    """An API key that is unknown, revoked or malformed."""
+
+    remedy = "Check the key; a lost key cannot be shown again, only replaced."
+
+
+class InsufficientFunds(PrepaidError):
+    """The account cannot pay for this, not even with a shorter answer.
+
+    Attributes:
+        needed: base units the request needs at least.
+        available: base units that were free at that moment.
+        held: base units reserved by requests in flight; they may come back.
+    """
+
+    def __init__(self, needed: int, available: int, held: int = 0) -> None:
+        self.needed, self.available, self.held = needed, available, held
+        in_flight = f" ({held} more are held by requests in flight)" if held else ""
+        super().__init__(
+            f"Insufficient balance: {needed} base units needed, {available} available{in_flight}.",
+            remedy=f"Fund the session with at least {max(needed - available, 0)} more, or ask for less.",
+        )
+
+
+class NotFoundError(PrepaidError):
+    """Something that does not exist, or not for this caller."""
+
+
+class SessionNotFound(NotFoundError):
+    """Unknown, or somebody else's: the two cannot be told apart from outside (spec A5)."""
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        super().__init__(
+            f"Session not found: {session_id!r}.",
+            remedy="Check the id and the user, or call get_or_create_session().",
+        )
+
+
+class ChatNotFound(NotFoundError):
+    """The session has no such chat."""
+
+    def __init__(self, chat_id: str) -> None:
+        self.chat_id = chat_id
+        super().__init__(f"Chat not found: {chat_id!r}.", remedy="List the session's chats with get_chats().")
+
+
+class HoldNotFound(NotFoundError):
+    """The account has no hold under that key."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(
+            f"Hold not found: {key!r}.", remedy="Place the hold before capturing or releasing it."
+        )
+
+
+class LeaseNotFound(NotFoundError):
+    """No such lease of a pooled session, or not this taker's, or past its deadline."""
+
+    def __init__(self, lease_id: str) -> None:
+        self.lease_id = lease_id
+        super().__init__(
+            f"Lease not found or run out: {lease_id!r}.",
+            remedy="Take a session again with get_from_pool().",
+        )
+
+
+class ConflictError(PrepaidError):
+    """The state of things forbids this now."""
+
+
+class SessionAlreadyClosed(ConflictError):
+    """Used or closed again after it was closed."""
+
+    def __init__(self, session_id: str, refunded: int = 0) -> None:
+        self.session_id, self.refunded = session_id, refunded
+        super().__init__(
+            f"Session {session_id} is already closed ({refunded} base units were refunded).",
+            remedy="Open another with create_session().",
+        )
+
+
+class SessionExpired(ConflictError):
+    """Past its expires_at, or idle beyond session_timeout."""
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        super().__init__(
+            f"Session expired: {session_id}.",
+            remedy="Run cleanup_old_sessions() to refund it and create a new one.",
+        )
+
+
+class SessionPaused(ConflictError):
+    """Asked to spend while paused."""
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        super().__init__(f"Session {session_id} is paused.", remedy="Call resume() first.")
+
+
+class AlreadyPooled(ConflictError):
+    """The session is in the pool already (spec B7)."""
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        super().__init__(f"Session {session_id} is already pooled.", remedy="Take it out first.")
+
+
+class PoolFull(ConflictError):
+    """The pool has reached its size (spec B7)."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        super().__init__(
+            f"The pool is full: it holds {size} sessions, which is its limit.",
+            remedy="Wait for room, or raise pool_size with update_config().",
+        )
+
+
+class PoolEmpty(ConflictError):
+    """No session in the pool is free (spec B8)."""
+
+    retryable = True
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        super().__init__(
+            f"The pool has no free session ({size} pooled, all on lease).",
+            remedy="Add one with add_to_pool(), or wait until a lease ends.",
+        )
+
+
+class IdempotencyConflict(ConflictError):
+    """The key was used before, for something else (guarantee 5)."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(
+            f"Idempotency key {key!r} was used before with different content.",
+            remedy="Use a new key for a new request.",
+        )
+
+
+class HoldResolved(ConflictError):
+    """The hold was captured or released before, differently (guarantee 4)."""
+
+    def __init__(self, key: str, state: str, captured: int) -> None:
+        self.key, self.state, self.captured = key, state, captured
+        super().__init__(
+            f"Hold {key!r} is already {state} ({captured} base units captured).",
+            remedy="A hold resolves once; place another.",
+        )
+
+
+class RequestInProgress(ConflictError):
+    """The same idempotency key is being worked on right now."""
+
+    retryable = True
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(f"The request with key {key!r} is still in progress.", remedy="Retry in a moment.")
+
+
+class LimitReached(PrepaidError):
+    """A configured limit on how many there may be."""
+
+    noun: ClassVar[str] = "items"
+
+    def __init__(self, limit_name: str, limit: int) -> None:
+        self.limit_name, self.limit = limit_name, limit
+        super().__init__(
+            f"The limit of {limit} {self.noun} ({limit_name}) is reached.",
+            remedy=f"Close some first or raise {limit_name}.",
+        )
+
+
+class SessionLimitReached(LimitReached):
+    """``max_active_sessions`` or ``max_sessions_per_user`` (spec C1, C11)."""
+
+    noun = "sessions"
+
+
+class ChatLimitReached(LimitReached):
+    """``max_chats_per_session`` (spec C3)."""
+
+    noun = "chats"
+
+
+class MessageLimitReached(LimitReached):
+    """A chat's ``max_messages`` (spec C3)."""
+
+    noun = "messages"
+
+
+class LeaseCapReached(LimitReached):
+    """A taker has spent what the pooled session's owner allows (spec B8)."""
+
+    noun = "base units"
+
+
+class RoutingError(PrepaidError):
+    """No answer could be had under the routing asked for."""
+
+
+class NoNodesAvailable(RoutingError):
+    """Nobody eligible answers (spec A12)."""
+
+    remedy = "Loosen the routing or register more nodes."
+
+
+class ConsensusTimeout(RoutingError):
+    """Not all, or not enough, answers came in time (spec A12)."""
+
+    retryable = True
+    remedy = "Retry, ask for a lower redundancy, or allow more time."
+
+
+class NodeValidationFailed(RoutingError):
+    """The nodes' answers do not agree as the aggregation requires."""
+
+    remedy = "Retry, or ask for a lower confidence."
+
+
+class ProviderError(PrepaidError):
+    """The provider refused or failed; the request cost nothing."""
+
+    retryable = True
+    remedy = "Retry later or configure a fallback model."
+
+    def __init__(self, what: str, *, status: int | None = None, remedy: str | None = None) -> None:
+        self.status = status
+        super().__init__(what, remedy=remedy)
+
+
+class ProviderTimeout(ProviderError):
+    """No answer within the upstream's timeout."""
+
+
+class ProviderResponseInvalid(ProviderError):
+    """An answer that is not what the protocol says."""
+
+
+class ProviderStreamBroken(ProviderError):
+    """The stream ended before the answer did."""
+
+
+class ProviderUsageInvalid(ProviderError):
+    """Token counts that cannot be (negative, absurd)."""
+
+
+class StoreError(PrepaidError):
+    """The database could not do it; nothing was changed."""
+
+    retryable = True
+
+
+class StoreBusy(StoreError):
+    """The queue of writes is full, or another process holds the database too long."""
+
+    remedy = "Retry in a moment."
+
+
+class StoreFull(StoreError):
+    """The disk is full."""
+
+    remedy = "Free some space and retry; nothing was lost or half done."
+
+
+class StoreReadOnly(StoreError):
+    """The file or its directory cannot be written."""
+
+    retryable = False
+    remedy = "Give this user write permission on the file and its directory, or choose another --database."
+
+
+class StoreCorrupted(StoreError):
+    """The file is not a database, or is damaged."""
+
+    retryable = False
+    remedy = "Restore a backup; do not delete the file before you have one."
+
+
+class StoreTooNew(StoreError):
+    """The database was written by a newer prepaid."""
+
+    retryable = False
+
+    def __init__(self, found: int, supported: int) -> None:
+        self.found, self.supported = found, supported
+        super().__init__(
+            f"The database has schema version {found}; this prepaid knows up to {supported}.",
+            remedy="Upgrade prepaid; downgrading a database is not possible.",
+        )
+
+
+class SessionDataUnreadable(StoreError):
+    """A saved session that cannot be read back (spec C10)."""
+
+    retryable = False
+
+    def __init__(self, session_id: str, reason: str) -> None:
+        self.session_id = session_id
+        super().__init__(
+            f"The saved data of session {session_id!r} cannot be read: {reason}.",
+            remedy="Delete or restore it; the other sessions are not affected.",
+        )
+
+
+class StatementInvalid(PrepaidError):
+    """A statement that does not verify; ``line`` is the first wrong line, counted from 1 (spec D4)."""
+
+    def __init__(self, line: int | None, what: str) -> None:
+        self.line = line
+        super().__init__(what, remedy="Fetch it again from the operator and compare.")
+
+
+class ConfigError(PrepaidError):
+    """Wrong configuration, found at start."""

@@ -1,0 +1,1 @@
+"""What answers a request: the contract, the offline model, OpenAI-compatible upstreams, the catalogue."""
