@@ -2,13 +2,27 @@
 
 One base unit of USD is a micro-dollar. Prices per unit of use are kept per million units
 (``pricing``), so that $0.15 per million tokens is exactly 150,000.
+
+What an amount may look like is decided here, once:
+
+- ``int``: base units. ``bool`` is none, nor is anything that only behaves like an integer.
+- ``Decimal``: whole units, at most as fine as the currency's decimals.
+- text of at most 64 characters: ASCII digits, a point, an exponent, then perhaps a currency code in
+  either case ("10", "0.5 usd", "1e3 USD"). A comma groups thousands only where a point follows, as
+  ``format_amount`` writes it ("1,234.00 USD"): "1,234" alone is 1234 to some and 1.234 to others, so
+  it is refused, and so are "1_000", "0x10" and digits of other scripts.
+- ``float`` never: it is not what was written.
+
+The sign is judged before the size, and the size before the precision.
 """
 
 from __future__ import annotations
 
+import math
 import re
+import reprlib
 from dataclasses import dataclass
-from decimal import Context, Decimal, Inexact, InvalidOperation
+from decimal import Context, Decimal, Inexact
 from typing import Final
 
 from prepaid.errors import (
@@ -26,7 +40,25 @@ AMOUNT_MAX: Final = 2**62
 """Base units one amount or balance may have: below SQLite's and PostgreSQL's 2**63 with room to add two."""
 
 _TEXT_LENGTH_MAX: Final = 64
-_TEXT = re.compile(r"(?P<number>[^\s]+?)\s*(?P<code>[A-Za-z]{3,10})?")
+_EXPONENT_MAX: Final = (
+    9_999  # beyond it no text of 64 characters is any amount; Decimal itself stops at 10**18
+)
+_SHOWN_BITS_MAX: Final = 256
+_SHOWN_LENGTH_MAX: Final = 64
+_TEXT: Final = re.compile(
+    r"""
+    (?!0[xX])                                   # not a number of another base with a word behind it
+    (?P<sign>[+-]?)
+    (?:
+        (?P<special>(?i:s?nan[0-9]*|inf(?:inity)?))
+      | (?P<mantissa>[0-9]{1,3}(?:,[0-9]{3})+\.[0-9]+ | [0-9]+\.?[0-9]* | \.[0-9]+)
+        (?:[eE](?P<exponent>[+-]?[0-9]+))?
+    )
+    \s*
+    (?P<code>[A-Za-z]{3,10})?
+    """,
+    re.VERBOSE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +81,13 @@ def currency(code: str) -> Currency:
     Raises:
         CurrencyMismatch: if it is not one we keep accounts in.
     """
-    try:
-        return _KNOWN[code.upper()]
-    except KeyError:
+    found = _KNOWN.get(code.upper()) if code.isascii() else None
+    if found is None:
         raise CurrencyMismatch(
-            f"Unknown currency {code[:16]!r}; known are {', '.join(sorted(_KNOWN))}."
-        ) from None
+            f"Unknown currency {code[:16]!r}; known are {', '.join(sorted(_KNOWN))}.",
+            remedy="Use one of these.",
+        )
+    return found
 
 
 def parse_amount(value: int | Decimal | str, asset: Currency) -> int:
@@ -66,18 +99,25 @@ def parse_amount(value: int | Decimal | str, asset: Currency) -> int:
     Raises:
         InvalidAmount: one of its subclasses, by what is wrong.
     """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise AmountNotFinite(f"{_shown(value)} is not an amount.")
     if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
-        raise AmountNotExact(f"{value!r} is a {type(value).__name__}, not an exact amount.")
+        raise AmountNotExact(f"{_shown(value)} is a {type(value).__name__}, not an exact amount.")
     if isinstance(value, int):
-        return _checked(value, value)
-    number = value if isinstance(value, Decimal) else _parse_text(value, asset)
+        return _in_range(int(value), value, asset)
+    number = Decimal(value) if isinstance(value, Decimal) else _parse_text(value, asset)
     if not number.is_finite():
-        raise AmountNotFinite(f"{number} is not an amount.")
-    return _checked(_to_base_units(number, asset), value)
+        raise AmountNotFinite(f"{_shown(value)} is not an amount.")
+    if number <= 0:
+        raise _not_positive(value)
+    return _in_range(_to_base_units(number, asset, value), value, asset)
 
 
 def format_amount(units: int, asset: Currency) -> str:
-    """``units`` as text, with at least two decimals: ``"10.00 USD"``, ``"0.000125 USD"``."""
+    """``units`` as text, with at least two decimals: ``"10.00 USD"``, ``"0.000125 USD"``.
+
+    ``parse_amount`` reads it back to the unit.
+    """
     sign, whole = ("-" if units < 0 else ""), abs(units)
     integer, fraction = divmod(whole, 10**asset.decimals)
     decimals = f"{fraction:0{asset.decimals}d}" if asset.decimals else ""
@@ -85,41 +125,58 @@ def format_amount(units: int, asset: Currency) -> str:
 
 
 def _parse_text(text: str, asset: Currency) -> Decimal:
-    match = _TEXT.fullmatch(text.strip()) if len(text) <= _TEXT_LENGTH_MAX else None
+    if len(text) > _TEXT_LENGTH_MAX:
+        raise AmountNotExact(
+            f"{_shown(text)} has {len(text)} characters; an amount has at most {_TEXT_LENGTH_MAX}."
+        )
+    match = _TEXT.fullmatch(text.strip())
     if match is None:
-        raise AmountNotExact(f"{text[:_TEXT_LENGTH_MAX]!r} is not an amount.")
-    number, code = match["number"], match["code"]
-    try:
-        # A trailing word may be part of the number itself: "NaN", "Infinity".
-        parsed = Decimal(number if code is None else number + code)
-    except InvalidOperation:
-        parsed = None
-    if parsed is not None:
-        return parsed
+        raise AmountNotExact(f"{_shown(text)} is not an amount.")
+    code = match["code"]
     if code is not None and code.upper() != asset.code:
-        raise CurrencyMismatch(f"{text!r} is in {code.upper()}; the account is in {asset.code}.")
-    try:
-        return Decimal(number)
-    except InvalidOperation:
-        raise AmountNotExact(f"{text!r} is not an amount.") from None
+        raise CurrencyMismatch(f"{_shown(text)} is in {code.upper()}; the account is in {asset.code}.")
+    if match["special"] is not None:
+        return Decimal("NaN")
+    exponent = max(-_EXPONENT_MAX, min(int(match["exponent"] or 0), _EXPONENT_MAX))
+    return Decimal(f"{match['sign']}{match['mantissa'].replace(',', '')}e{exponent}")
 
 
-def _to_base_units(number: Decimal, asset: Currency) -> int:
-    if number.adjusted() + asset.decimals > len(str(AMOUNT_MAX)):
-        raise AmountTooLarge(f"{number} {asset.code} is above the limit of {AMOUNT_MAX} base units.")
-    exact = Context(prec=64, traps=[Inexact, InvalidOperation])
+def _to_base_units(number: Decimal, asset: Currency, given: object) -> int:
+    """``number``, which is above zero, in base units; the size is judged before any digit is computed."""
+    if number.adjusted() + asset.decimals >= len(str(AMOUNT_MAX)):
+        raise _too_large(given, asset)
+    exact = Context(prec=64, traps=[Inexact])
     try:
-        scaled = exact.scaleb(number, asset.decimals)
-        return int(exact.quantize(scaled, Decimal(1)))
-    except (Inexact, InvalidOperation):
+        return int(exact.to_integral_exact(exact.scaleb(number, asset.decimals)))
+    except Inexact:
         raise AmountTooPrecise(
-            f"{number} {asset.code} has more than the {asset.decimals} decimals of {asset.code}."
+            f"{_shown(given)} has more than the {asset.decimals} decimals of {asset.code}."
         ) from None
 
 
-def _checked(units: int, given: object) -> int:
+def _in_range(units: int, given: object, asset: Currency) -> int:
     if units <= 0:
-        raise AmountNotPositive(f"{given} is not above zero.")
+        raise _not_positive(given)
     if units > AMOUNT_MAX:
-        raise AmountTooLarge(f"{given} is above the limit of {AMOUNT_MAX} base units.")
+        raise _too_large(given, asset)
     return units
+
+
+def _not_positive(given: object) -> AmountNotPositive:
+    return AmountNotPositive(f"{_shown(given)} is not above zero.")
+
+
+def _too_large(given: object, asset: Currency) -> AmountTooLarge:
+    limit = format_amount(AMOUNT_MAX, asset)
+    return AmountTooLarge(f"{_shown(given)} is above the limit of {AMOUNT_MAX} base units ({limit}).")
+
+
+def _shown(value: object) -> str:
+    """``value`` as a message names it: short, whatever it is and however it prints itself."""
+    if isinstance(value, int) and value.bit_length() > _SHOWN_BITS_MAX:
+        return f"An integer of {value.bit_length()} bits"
+    try:
+        text = str(value) if isinstance(value, Decimal) else reprlib.repr(value)
+    except Exception:  # noqa: BLE001 -- a stranger's __repr__ must not replace our error with its own
+        return "An unprintable value"
+    return text if len(text) <= _SHOWN_LENGTH_MAX else f"{text[:_SHOWN_LENGTH_MAX]}…"

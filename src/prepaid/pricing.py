@@ -35,27 +35,36 @@ def quote(model: str, price: Price, input_units: int, output_units: int) -> Quot
 def affordable_output(quoted: Quote, granted: int) -> int:
     """The output limit that a hold of ``granted`` base units pays for, at most the quote's.
 
-    ``granted`` is at least ``quoted.minimum``, so the result is at least 1 where output costs anything.
+    ``granted`` is at least ``quoted.minimum``, so the result is at least 1 where output costs anything;
+    with less, it is 0: not even the input is paid for.
     """
     if granted >= quoted.amount:
         return quoted.output_units
+    if granted < quoted.minimum:
+        return 0
+    # Between minimum and amount, so output has a price: without one the two are equal.
     input_rate, output_rate = _worst_rates(quoted.price, quoted.input_units)
     budget = (granted - quoted.price.per_request) * _MILLION - quoted.input_units * input_rate
     return min(quoted.output_units, budget // output_rate)
 
 
 def cost(price: Price, usage: Usage) -> int:
-    """What ``usage`` costs at ``price``: base units, rounded up once."""
+    """What ``usage`` costs at ``price``: base units, rounded up once.
+
+    Cached tokens are part of the input, so what a provider reports of them beyond the input is not
+    billed: no usage within a quote's units costs more than the quote.
+    """
     if price.unit is Unit.BYTE:
         tier = _tier(price, usage.input_bytes)
         millionths = usage.input_bytes * tier.input_per_million + usage.output_bytes * tier.output_per_million
         return price.per_request + _ceil_millionths(millionths)
     tier = _tier(price, usage.input_tokens)
-    plain_input = max(usage.input_tokens - usage.cache_read_tokens - usage.cache_write_tokens, 0)
+    written = min(usage.cache_write_tokens, usage.input_tokens)
+    read = min(usage.cache_read_tokens, usage.input_tokens - written)
     millionths = (
-        plain_input * tier.input_per_million
-        + usage.cache_read_tokens * tier.cache_read_per_million
-        + usage.cache_write_tokens * tier.cache_write_per_million
+        (usage.input_tokens - written - read) * tier.input_per_million
+        + read * tier.cache_read_per_million
+        + written * tier.cache_write_per_million
         + usage.output_tokens * tier.output_per_million
     )
     return price.per_request + _ceil_millionths(millionths)
