@@ -1,0 +1,170 @@
+"""The tables of ``prepaid.toml``, each frozen and checked by itself."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
+
+from prepaid.money import AMOUNT_MAX
+from prepaid.records import Api, Unit
+
+__all__ = [
+    "BaseUnits",
+    "Count",
+    "PriceSettings",
+    "Seconds",
+    "SessionSettings",
+    "UpstreamSettings",
+]
+
+_TOKENS_MAX = 100_000_000
+
+
+def _not_a_float(value: Any) -> Any:
+    if isinstance(value, float):
+        raise ValueError("a float is never exact; write the amount as text in quotes")  # noqa: TRY004 -- pydantic's way
+    return value
+
+
+def _exact_decimal(value: Any) -> Any:
+    _not_a_float(value)
+    try:
+        number = Decimal(value) if isinstance(value, int | str) and not isinstance(value, bool) else value
+    except InvalidOperation:
+        raise ValueError('it is not an amount; write it as text, such as "0.15"') from None
+    return number
+
+
+def _seconds_as_number(value: Any) -> Any:
+    """The environment has only text: ``"300"`` means seconds there, as ``300`` does in the file."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _above_zero(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("it must be greater than 0 seconds")
+    return value
+
+
+def _http_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("it must start with http:// or https://")
+    return value.rstrip("/")
+
+
+BaseUnits = Annotated[int, BeforeValidator(_not_a_float), Field(ge=0, le=AMOUNT_MAX)]
+Count = Annotated[int, Field(ge=1)]
+Amount = Annotated[Decimal, BeforeValidator(_exact_decimal), Field(ge=0, allow_inf_nan=False)]
+Duration = Annotated[timedelta, BeforeValidator(_seconds_as_number), AfterValidator(_above_zero)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Tokens = Annotated[int, Field(ge=1, le=_TOKENS_MAX)]
+Url = Annotated[str, AfterValidator(_http_url)]
+
+
+class Section(BaseModel):
+    """A table: frozen, and unknown keys are mistakes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class SessionSettings(Section):
+    """``[sessions]``: the limits of the session manager (spec C1)."""
+
+    max_active_sessions: Count | None = None
+    max_sessions_per_user: Count = 100
+    max_chats_per_session: Count = 100
+    auto_cleanup: bool = True
+    cleanup_interval: Duration = timedelta(seconds=300)
+    session_timeout: Duration = timedelta(days=1)
+    pool_size: Count = 5
+    lease_seconds: Count = 300
+
+
+class UpstreamSettings(Section):
+    """``[upstreams.NAME]``: an OpenAI-compatible API and the models it answers for.
+
+    ``models`` are served under their own names. A name that starts with ``prefix`` is sent there
+    without it. ``fallbacks`` are tried, in order, for models without an entry in ``[fallbacks]``.
+    ``bytes_per_token`` divides the request's UTF-8 bytes into the input bound that is held for;
+    1 is provable for any byte-level tokenizer, more is your promise.
+    """
+
+    base_url: Url
+    api_key: SecretStr | None = None
+    api_key_env: str | None = None
+    models: tuple[str, ...] = ()
+    prefix: str | None = Field(default=None, min_length=1)
+    provider: str | None = None
+    """Whose prices in the price book hold; by default the one that ``base_url`` or NAME belongs to."""
+    timeout_seconds: Seconds = 60.0
+    connect_timeout_seconds: Seconds = 10.0
+    retries_max: int = Field(default=2, ge=0, le=20)
+    fallbacks: tuple[str, ...] = ()
+    bytes_per_token: Count = 1
+    output_limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+
+    @model_validator(mode="after")
+    def _reachable_and_keyed(self) -> Self:
+        if not self.models and self.prefix is None:
+            raise ValueError("it has neither models nor a prefix, so nothing would ever be sent there")
+        if self.api_key is not None and self.api_key_env is not None:
+            raise ValueError("it has both api_key and api_key_env; keep one")
+        if self.api_key_env is not None and not os.environ.get(self.api_key_env):
+            raise ValueError(f"its api_key_env names {self.api_key_env}, which is not set in the environment")
+        return self
+
+    def secret(self) -> str | None:
+        """The API key in clear, for the request header only; ``None`` where none is configured."""
+        if self.api_key_env is not None:
+            return os.environ[self.api_key_env]
+        return self.api_key.get_secret_value() if self.api_key is not None else None
+
+    def upstream_name(self, model: str) -> str | None:
+        """What ``model`` is called there; ``None`` if it is not served there."""
+        if model in self.models:
+            return model
+        if self.prefix is not None and model.startswith(self.prefix) and len(model) > len(self.prefix):
+            return model.removeprefix(self.prefix)
+        return None
+
+
+class PriceSettings(Section):
+    """``[prices."MODEL"]``: in whole currency as text, such as "0.15" per million units."""
+
+    unit: Unit = Unit.TOKEN
+    input_per_million: Amount
+    output_per_million: Amount
+    cache_read_per_million: Amount | None = None
+    cache_write_per_million: Amount | None = None
+    per_request: Amount = Decimal(0)
+    context_tokens_max: Tokens | None = None
+    output_tokens_max: Tokens | None = None
+    apis: frozenset[Api] | None = None
+
+    def amounts(self) -> dict[str, Decimal]:
+        """Every amount that is set, by its key."""
+        named = {
+            "input_per_million": self.input_per_million,
+            "output_per_million": self.output_per_million,
+            "cache_read_per_million": self.cache_read_per_million,
+            "cache_write_per_million": self.cache_write_per_million,
+            "per_request": self.per_request,
+        }
+        return {key: amount for key, amount in named.items() if amount is not None}
