@@ -1,1 +1,1 @@
-"""What answers a request: the contract, the offline model, OpenAI-compatible upstreams, the catalogue."""
+"""What answers requests: the Model contract, the offline model, upstreams, and the catalogue of all."""
