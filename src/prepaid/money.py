@@ -105,7 +105,7 @@ def parse_amount(value: int | Decimal | str, asset: Currency) -> int:
         raise AmountNotExact(f"{_shown(value)} is a {type(value).__name__}, not an exact amount.")
     if isinstance(value, int):
         return _in_range(int(value), value, asset)
-    number = Decimal(value) if isinstance(value, Decimal) else _parse_text(value, asset)
+    number = value if isinstance(value, Decimal) else _parse_text(value, asset)
     if not number.is_finite():
         raise AmountNotFinite(f"{_shown(value)} is not an amount.")
     if number <= 0:

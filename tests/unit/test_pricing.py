@@ -12,13 +12,13 @@ from prepaid.pricing import affordable_output, check_fee, cost, quote, units_of
 from prepaid.records import Price, PriceTier, Unit, Usage
 
 rates = st.integers(0, 5) | st.integers(0, 10**9)
-units = st.integers(0, 5) | st.integers(0, 10**7)
+units = st.integers(0, 20) | st.integers(0, 10**7)
 million = 1_000_000
 
 
 @st.composite
 def prices(draw, unit=None):
-    thresholds = [0, *sorted(draw(st.sets(st.integers(1, 10**6), max_size=3)))]
+    thresholds = [0, *sorted(draw(st.sets(st.integers(1, 15) | st.integers(1, 10**6), max_size=3)))]
     tiers = tuple(PriceTier(threshold, *(draw(rates) for _ in range(4))) for threshold in thresholds)
     return Price("USD", unit or draw(st.sampled_from(Unit)), tiers, draw(st.integers(0, 10**6)))
 
@@ -157,6 +157,16 @@ def test_a_tier_holds_for_the_whole_request_once_its_input_exceeds_the_threshold
 def test_a_quote_takes_the_dearest_rate_of_the_tiers_in_reach():
     assert quote("m", TIERED, 199_999, 0).amount == 7 + math.ceil(199_999 * Fraction(3, 2))
     assert quote("m", TIERED, 200_001, 1).amount == 7 + 600_003 + 15
+
+
+def test_a_quote_counts_with_a_shorter_input_in_a_tier_whose_output_is_dearer():
+    cheaper_when_long = Price(
+        "USD", Unit.TOKEN, (PriceTier(0, 1, 9 * million, 1, 1), PriceTier(10, 1, million, 1, 1))
+    )
+    quoted = quote("m", cheaper_when_long, 11, 5)
+    assert quoted.amount == 46
+    assert cost(cheaper_when_long, Usage(input_tokens=10, output_tokens=5)) == 46
+    assert cost(cheaper_when_long, Usage(input_tokens=11, output_tokens=5)) == 6
 
 
 def test_a_minimum_is_the_input_and_one_unit_of_output():

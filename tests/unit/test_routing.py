@@ -1,9 +1,10 @@
 """Spec A12: who may answer, and how their answers become one."""
 
+import itertools
 from collections import Counter
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from prepaid.errors import (
@@ -264,27 +265,36 @@ def test_what_is_chosen_was_answered_and_what_is_not_decided_says_why(trust, con
         assert [one for one in counted if one.content == chosen[0].content] == list(chosen)
 
 
-@given(routings, st.lists(words, max_size=7), st.integers(0, 7), st.lists(words, max_size=7))
-@example(routing(Aggregation.VOTE, 3), ["a", "b"], 1, ["c"])
-def test_once_decided_no_further_answer_changes_the_choice(trust, contents, outstanding, further):
-    assume(len(contents) + outstanding <= trust.redundancy)
-    assume(is_decided(said(*contents), outstanding, trust))
-    later = said(*contents, *further[:outstanding])
-    if trust.aggregation in (Aggregation.SELECT_BEST, Aggregation.RANK):
-        assert outstanding == 0 or outcome(later, trust) is None
-    assert outcome(later, trust) == outcome(said(*contents), trust)
+def moments(aggregation):
+    """Every state a runner can be in with up to 4 nodes and 3 different contents, and every way it can end."""
+    for redundancy, confidence in itertools.product(range(1, 5), (0, 51, 75, 100)):
+        trust = routing(aggregation, redundancy, confidence)
+        for answered in range(redundancy + 1):
+            for contents in itertools.product("abc", repeat=answered):
+                for outstanding in range(redundancy - answered + 1):
+                    ends = [
+                        outcome(said(*contents, *further), trust)
+                        for more in range(outstanding + 1)
+                        for further in itertools.product("abc", repeat=more)
+                    ]
+                    yield trust, contents, outstanding, ends
 
 
-@given(routings, st.lists(words, max_size=7), st.integers(1, 7))
-def test_while_undecided_the_further_answers_still_matter(trust, contents, outstanding):
-    """The runner never waits in vain: some way to complete succeeds and changes what there is now, or adds to it."""
-    assume(len(contents) + outstanding <= trust.redundancy)
-    answers = said(*contents)
-    assume(not is_decided(answers, outstanding, trust))
-    completions = [said(*contents, *[more] * outstanding) for more in {*contents, "new"}]
-    assert any(outcome(one, trust) is not None for one in completions)
-    if trust.aggregation not in (Aggregation.SELECT_BEST, Aggregation.RANK):
-        assert outcome(answers, trust) is None
+@pytest.mark.parametrize("aggregation", [Aggregation.ANY, Aggregation.ALL, Aggregation.VOTE])
+def test_it_is_decided_exactly_when_every_way_to_end_is_the_same(aggregation):
+    for trust, contents, outstanding, ends in moments(aggregation):
+        assert is_decided(said(*contents), outstanding, trust) == (len(set(ends)) == 1), (
+            trust,
+            contents,
+            outstanding,
+        )
+
+
+@pytest.mark.parametrize("aggregation", [Aggregation.SELECT_BEST, Aggregation.RANK])
+def test_a_choice_by_score_waits_for_all_that_may_come_unless_too_few_can(aggregation):
+    for trust, contents, outstanding, ends in moments(aggregation):
+        certain = outstanding == 0 or not any(ends)
+        assert is_decided(said(*contents), outstanding, trust) == certain, (trust, contents, outstanding)
 
 
 @given(routings, st.lists(words, min_size=1, max_size=7))

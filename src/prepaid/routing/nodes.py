@@ -149,13 +149,13 @@ def select_nodes(
             f"for model {model[:64]!r} with {_listed(sorted(wanted))}, trusting namespaces "
             f"{_listed(routing.trust_namespaces)} and nodes {_listed(routing.trusted_nodes)}."
         )
-    eligible.sort(key=lambda node: (_weight(seed, node.node_id), node.node_id), reverse=True)
+    eligible.sort(key=lambda node: _weight(seed, node.node_id), reverse=True)
     return tuple(eligible[: routing.redundancy])
 
 
 def _weight(seed: str, node_id: str) -> bytes:
-    """What ``node_id`` bids for ``seed``; the length keeps ("ab", "c") and ("a", "bc") apart."""
-    return hashlib.sha256(f"{len(seed)}:{seed}{node_id}".encode("utf-8", "surrogatepass")).digest()
+    """What ``node_id`` bids for ``seed``; of nodes under one seed no two bid the same."""
+    return hashlib.sha256(f"{seed}:{node_id}".encode("utf-8", "surrogatepass")).digest()
 
 
 def _unique(ids: Iterable[str]) -> tuple[str, ...]:
