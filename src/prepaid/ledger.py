@@ -1,0 +1,251 @@
+"""The ledger: deposit, hold, capture, release, refund. Nothing else touches money.
+
+Guarantees, cited by number in the tests that prove them:
+
+1. Entries sum to zero.
+2. Held equals the sum of open holds.
+3. Available is never negative.
+4. A hold resolves at most once.
+5. Same key and content: same result; different content: conflict.
+6. What was acknowledged survives ``kill -9`` and a power cut.
+
+Amounts are integers of the account's base units. Every call is durable when it returns.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from datetime import timedelta
+from hashlib import blake2b
+from typing import Final
+
+from prepaid.errors import (
+    AmountNotExact,
+    AmountNotPositive,
+    AmountTooLarge,
+    InvalidRequestError,
+    SessionNotFound,
+    ValueTooLarge,
+)
+from prepaid.money import AMOUNT_MAX
+from prepaid.records import Account, SessionState
+from prepaid.store.operations import (
+    Deposit,
+    Fund,
+    Funded,
+    Held,
+    Hold,
+    Place,
+    PlaceTaken,
+    Progress,
+    Reconcile,
+    Release,
+    Settle,
+    Settled,
+    Withdraw,
+)
+from prepaid.store.sqlite.store import SqliteStore
+
+__all__ = ["KEY_LENGTH_MAX", "Ledger", "check_key", "deposit_id", "fingerprint", "new_id"]
+
+KEY_LENGTH_MAX: Final = 255
+_KEY = re.compile(r"[\x21-\x7e]+")
+_HOLD_LASTS: Final = timedelta(seconds=30)
+_SWEEP_BATCH: Final = 256
+_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def new_id(prefix: str) -> str:
+    """A new id that sorts by time: ``prefix_`` and 22 characters, 60 bits of them random."""
+    number = (time.time_ns() // 1_000_000) << 60 | secrets.randbits(60)
+    digits = [_ALPHABET[number >> shift & 31] for shift in range(105, -1, -5)]
+    return f"{prefix}_{''.join(digits)}"
+
+
+def deposit_id(owner: str) -> str:
+    """The account that keeps an owner's unassigned money."""
+    return f"deposit:{owner}"
+
+
+def check_key(key: str) -> str:
+    """The key, if it is 1 to 255 printable ASCII characters without spaces.
+
+    Raises:
+        InvalidRequestError: it is not.
+    """
+    if len(key) > KEY_LENGTH_MAX:
+        raise ValueTooLarge("idempotency key", len(key), KEY_LENGTH_MAX, "characters")
+    if not _KEY.fullmatch(key):
+        raise InvalidRequestError(
+            f"{key!r} is not a key.", remedy="Use 1 to 255 printable ASCII characters without spaces."
+        )
+    return key
+
+
+def fingerprint(*content: object) -> bytes:
+    """16 bytes that tell one request's content from another's under the same key."""
+    digest = blake2b(digest_size=16)
+    for part in content:
+        digest.update(repr(part).encode())
+        digest.update(b"\0")
+    return digest.digest()
+
+
+class Ledger:
+    """Money operations on one store. Cheap to make; keeps nothing of its own."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self.store = store
+
+    def account(self, session_id: str, owner: str) -> Account:
+        """The owner's account.
+
+        Raises:
+            SessionNotFound: unknown, or somebody else's (spec A5).
+        """
+        account = self.store.reads.account(session_id)
+        if account is None or account.owner != owner or account.state is SessionState.DEPOSIT:
+            raise SessionNotFound(session_id)
+        return account
+
+    async def fund(self, session_id: str, owner: str, amount: int, key: str | None = None) -> Funded:
+        """Add money from outside.
+
+        Raises:
+            SessionNotFound, SessionAlreadyClosed, SessionExpired: there is nothing to fund.
+            IdempotencyConflict: the key was used for another amount.
+        """
+        _check_amount(amount)
+        work = Fund(session_id, owner, _key_or_new(key), fingerprint("fund", amount), amount)
+        funded: Funded = await self.store.submit(work)
+        return funded
+
+    async def deposit(self, owner: str, asset: str, amount: int, key: str | None = None) -> Funded:
+        """Add to the owner's unassigned money, from which sessions can be started (spec A2)."""
+        _check_amount(amount)
+        work = Deposit(
+            deposit_id(owner), owner, asset, _key_or_new(key), fingerprint("deposit", amount), amount
+        )
+        funded: Funded = await self.store.submit(work)
+        return funded
+
+    async def withdraw(self, owner: str, amount: int, key: str | None = None) -> Funded:
+        """Pay unassigned money out.
+
+        Raises:
+            InsufficientFunds: less is there.
+        """
+        _check_amount(amount)
+        work = Withdraw(deposit_id(owner), owner, _key_or_new(key), fingerprint("withdraw", amount), amount)
+        funded: Funded = await self.store.submit(work)
+        return funded
+
+    async def hold(
+        self,
+        session_id: str,
+        owner: str,
+        amount: int,
+        *,
+        minimum: int | None = None,
+        key: str | None = None,
+        content: bytes | None = None,
+        lasts: timedelta = _HOLD_LASTS,
+        sent: bool = False,
+        place: Place | None = None,
+        lease_id: str | None = None,
+    ) -> Held | PlaceTaken:
+        """Reserve ``amount``; or, where less is there, all that is, if that is ``minimum`` at least.
+
+        ``key`` makes a retry safe: it gets the same hold, or the same refusal. ``content`` is the
+        fingerprint of what the key stands for, the amounts where it is not given. ``sent`` says that
+        the request goes to a provider next, so that a crash must reconcile it. Only with ``place``,
+        the result may be ``PlaceTaken``: another turn of the chat came first, and nothing was held.
+
+        Raises:
+            InsufficientFunds: with needed and available (spec A9).
+            SessionNotFound, SessionPaused, SessionAlreadyClosed, SessionExpired: not spendable.
+            IdempotencyConflict: the key was used for something else.
+        """
+        _check_amount(amount, zero=True)
+        least = amount if minimum is None else minimum
+        work = Hold(
+            session_id,
+            owner,
+            key=_key_or_new(key),
+            fingerprint=content or fingerprint("hold", amount, least),
+            amount=amount,
+            minimum=least,
+            expires_ms=self.store.clock() + _ms(lasts),
+            sent=sent,
+            keep_refusal=key is not None,
+            place=place,
+            lease_id=lease_id,
+        )
+        held: Held | PlaceTaken = await self.store.submit(work)
+        return held
+
+    async def settle(self, work: Settle) -> Settled:
+        """Capture what a hold's request cost, at most the hold; release the rest; save its turn.
+
+        Doing the same again gives the same result.
+
+        Raises:
+            HoldNotFound: there is no such hold.
+            HoldResolved: it was resolved before, differently (guarantee 4).
+        """
+        _check_amount(work.cost, zero=True)
+        settled: Settled = await self.store.submit(work)
+        return settled
+
+    async def capture(self, session_id: str, key: str, cost: int) -> Settled:
+        """``settle`` without anything to remember but the money."""
+        return await self.settle(Settle(session_id, key, cost))
+
+    async def release(self, session_id: str, key: str, *, loss: int = 0) -> Settled:
+        """Give a hold back whole. ``loss`` is what a provider may bill us all the same.
+
+        Raises:
+            HoldNotFound, HoldResolved: as for ``settle``.
+        """
+        settled: Settled = await self.store.submit(Release(session_id, key, loss))
+        return settled
+
+    async def progress(self, session_id: str, key: str, delivered: int, lasts: timedelta) -> bool:
+        """Keep a running request's hold; ``False`` if it was settled meanwhile."""
+        alive: bool = await self.store.submit(
+            Progress(session_id, key, delivered, self.store.clock() + _ms(lasts))
+        )
+        return alive
+
+    async def reconcile(self, limit: int = _SWEEP_BATCH) -> list[Settled]:
+        """Settle holds past their deadline, whoever placed them; at most ``limit``.
+
+        What was delivered is captured, the rest released, and what a provider may still bill booked
+        as our loss.
+        """
+        overdue = self.store.reads.overdue_holds(self.store.clock(), limit)
+        futures = [self.store.submit(Reconcile(session_id, key)) for session_id, key in overdue]
+        outcomes = [await future for future in futures]
+        return [outcome for outcome in outcomes if outcome is not None]
+
+
+def _key_or_new(key: str | None) -> str:
+    if key is not None:
+        return check_key(key)
+    # In the order of time, so that the newest holds share a few pages of the database.
+    return f"{(time.time_ns() // 1_000_000) << 40 | secrets.randbits(40):021x}"
+
+
+def _check_amount(amount: int, *, zero: bool = False) -> None:
+    if not isinstance(amount, int) or isinstance(amount, bool):
+        raise AmountNotExact(f"{amount!r} is not an int of base units.")
+    if amount < 0 or (amount == 0 and not zero):
+        raise AmountNotPositive(f"{amount} is not above zero.")
+    if amount > AMOUNT_MAX:
+        raise AmountTooLarge(f"{amount} is above the limit of {AMOUNT_MAX} base units.")
+
+
+def _ms(duration: timedelta) -> int:
+    return duration // timedelta(milliseconds=1)

@@ -1,0 +1,152 @@
+"""Group commit: the one write path. Many callers, one writer, one sync for all that wait.
+
+While a commit syncs (in a thread, the GIL released), new operations queue up; the next batch takes
+them all. There is no timer: a lone caller waits for one sync, a crowd shares it. Statements run on
+the event loop's own thread, because a second Python thread would wait for the GIL at every one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, Protocol
+
+from prepaid.errors import PrepaidError, StoreBusy, StoreError
+from prepaid.store.operations import Operation
+
+__all__ = ["GroupCommit", "UnitOfWork"]
+
+BATCH_MAX: Final = 256
+QUEUE_MAX: Final = 16_384
+_BUSY_SECONDS: Final = 30.0
+_POLL_SECONDS: Final = 0.0002
+
+
+class UnitOfWork(Protocol):
+    """What a database must offer."""
+
+    def begin(self) -> bool:
+        """Start writing; ``False`` if another process is writing right now."""
+
+    def begin_within(self, seconds: float, poll_seconds: float) -> bool:
+        """``begin``, tried for so long; blocks."""
+
+    def apply(self, operations: list[Operation]) -> list[object]:
+        """Each operation's result, or the error instance that refuses it."""
+
+    def commit(self) -> None:
+        """Make it durable; blocks until the sync is done."""
+
+    def rollback(self) -> None:
+        """Undo everything since ``begin``."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+Waiting = tuple[Operation, asyncio.Future[Any]]
+
+
+class GroupCommit:
+    """Takes operations one by one, applies them in batches, answers after the commit.
+
+    Belongs to the event loop that it is first used on.
+    """
+
+    def __init__(self, unit: UnitOfWork) -> None:
+        self._unit = unit
+        self._queue: deque[Waiting] = deque()
+        self._writer: asyncio.Task[None] | None = None
+        self._syncer = ThreadPoolExecutor(1, thread_name_prefix="prepaid-sync")
+        self._closed = False
+
+    def submit(self, operation: Operation) -> asyncio.Future[Any]:
+        """Queue an operation; the future has its result once that is durable.
+
+        Operations are applied in the order they were submitted in. Cancelling the future does not
+        take the operation back.
+
+        Raises:
+            StoreBusy: the queue is full. Refusals and failures come through the future.
+        """
+        if self._closed:
+            raise StoreError("The store is closed.", remedy="Open it again.")
+        if len(self._queue) >= QUEUE_MAX:
+            raise StoreBusy(f"{QUEUE_MAX} operations are waiting for the database already.")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self._queue.append((operation, future))
+        if self._writer is None:
+            self._writer = loop.create_task(self._drain())
+        return future
+
+    async def aclose(self) -> None:
+        """Finish what is queued, then close the database."""
+        self._closed = True
+        if self._writer is not None:
+            await self._writer
+        self._syncer.shutdown()
+        self._unit.close()
+
+    async def _drain(self) -> None:
+        try:
+            while self._queue:
+                # Let the callers just answered queue their next operation, so that batches stay whole.
+                await asyncio.sleep(0)
+                batch = self._take()
+                try:
+                    await self._write(batch)
+                except StoreError as error:
+                    _fail(batch, error)
+                except Exception:  # noqa: BLE001 -- whatever it is, only its own operation may fail
+                    await self._write_singly(batch)
+        finally:
+            self._writer = None
+
+    def _take(self) -> list[Waiting]:
+        return [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MAX))]
+
+    async def _write(self, batch: list[Waiting]) -> None:
+        """One transaction for the batch; on any error nothing of it remains."""
+        try:
+            await self._begin()
+            results = self._unit.apply([operation for operation, _ in batch])
+            await asyncio.get_running_loop().run_in_executor(self._syncer, self._unit.commit)
+        except Exception:
+            self._unit.rollback()
+            raise
+        for (_, future), result in zip(batch, results, strict=True):
+            _answer(future, result)
+
+    async def _begin(self) -> None:
+        if self._unit.begin():
+            return
+        waiting = asyncio.get_running_loop().run_in_executor(
+            self._syncer, self._unit.begin_within, _BUSY_SECONDS, _POLL_SECONDS
+        )
+        if not await waiting:
+            raise StoreBusy(f"Another process has held the database for over {_BUSY_SECONDS:g} s.")
+
+    async def _write_singly(self, batch: list[Waiting]) -> None:
+        """Replay a batch that failed unexpectedly, so that only the culprit fails."""
+        for waiting in batch:
+            try:
+                await self._write([waiting])
+            except Exception as error:  # noqa: BLE001 -- it goes to its own caller, whatever it is
+                _fail([waiting], error)
+
+
+def _answer(future: asyncio.Future[Any], result: object) -> None:
+    if future.done():  # the caller gave up waiting; what was done stays done
+        return
+    if isinstance(result, PrepaidError):
+        future.set_exception(result)
+        return
+    future.set_result(result)
+
+
+def _fail(batch: list[Waiting], error: Exception) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

@@ -1,0 +1,111 @@
+"""Rows of the accounts: what all handlers that move money share."""
+
+from __future__ import annotations
+
+from prepaid.errors import (
+    InsufficientFunds,
+    PrepaidError,
+    SessionAlreadyClosed,
+    SessionExpired,
+    SessionNotFound,
+    SessionPaused,
+)
+from prepaid.records import SessionState
+from prepaid.store.lines import first_digest, payload
+from prepaid.store.sqlite.unit import Unit
+
+DEPOSIT_PREFIX = "deposit:"
+
+__all__ = [
+    "DEPOSIT_PREFIX",
+    "add_funds",
+    "open_account",
+    "pay_out",
+    "post",
+    "why_not_live",
+    "why_not_spendable",
+]
+
+_EXTEND = """
+  UPDATE account SET line_count = line_count + 1, last_line = ?, previous_line = last_line,
+    head = line_digest(head, line_count + 1, ?)
+  WHERE session_id = ? RETURNING previous_line, line_count, head"""
+
+INSERT_LINE = "INSERT INTO transfer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+_STANDING = """
+  SELECT state, available, held, refunded, expires_ms FROM account WHERE session_id = ? AND owner = ?"""
+
+
+def post(
+    unit: Unit,
+    session_id: str,
+    kind: str,
+    debit: str,
+    credit: str,
+    amount: int,
+    key: str,
+    *,
+    actor: str = "",
+    model: str = "",
+) -> None:
+    """Append one line to the session's chain; the balance is the caller's business."""
+    line = (kind, debit, credit, amount, key, unit.now_ms, actor, 0, model, 0, 0)
+    line_id = unit.next_line()
+    previous, seq, head = unit.one(_EXTEND, (line_id, payload(*line), session_id))
+    unit.run(INSERT_LINE, (line_id, previous, session_id, seq, *line, head))
+
+
+def open_account(
+    unit: Unit, session_id: str, owner: str, asset: str, state: SessionState, expires_ms: int | None = None
+) -> None:
+    """A new, empty account."""
+    unit.run(
+        "INSERT INTO account (session_id, owner, asset, state, funded, available, held, spent, refunded,"
+        " last_used_ms, expires_ms, head) VALUES (?, ?, ?, ?, 0, 0, 0, 0, 0, ?, ?, ?)",
+        (session_id, owner, asset, state, unit.now_ms, expires_ms, first_digest(session_id)),
+    )
+
+
+def add_funds(unit: Unit, session_id: str, amount: int, debit: str, key: str, actor: str) -> None:
+    """Money comes into an account from ``debit``."""
+    unit.run(
+        "UPDATE account SET available = available + ?1, funded = funded + ?1, last_used_ms = ?2"
+        " WHERE session_id = ?3",
+        (amount, unit.now_ms, session_id),
+    )
+    credit = "deposit" if session_id.startswith(DEPOSIT_PREFIX) else "session"
+    post(unit, session_id, "fund", debit, credit, amount, key, actor=actor)
+
+
+def pay_out(unit: Unit, session_id: str, owner: str, amount: int, key: str) -> None:
+    """A closed session's free money goes back to its owner."""
+    unit.run(
+        "UPDATE account SET available = available - ?1, refunded = refunded + ?1 WHERE session_id = ?2",
+        (amount, session_id),
+    )
+    post(unit, session_id, "refund", "session", "owner", amount, key, actor=owner)
+
+
+def why_not_live(unit: Unit, session_id: str, owner: str) -> PrepaidError | None:
+    """Why the session is not open to this owner; paused counts as open."""
+    row = unit.one(_STANDING, (session_id, owner))
+    if row is None or row[0] == SessionState.DEPOSIT:
+        return SessionNotFound(session_id)
+    state, _, _, refunded, expires_ms = row
+    if state == SessionState.CLOSED:
+        return SessionAlreadyClosed(session_id, refunded)
+    if state == SessionState.EXPIRED or (expires_ms is not None and expires_ms <= unit.now_ms):
+        return SessionExpired(session_id)
+    return None
+
+
+def why_not_spendable(unit: Unit, session_id: str, owner: str, needed: int) -> PrepaidError:
+    """Why a hold was refused: the first reason that applies."""
+    reason = why_not_live(unit, session_id, owner)
+    if reason is not None:
+        return reason
+    state, available, held, _, _ = unit.one(_STANDING, (session_id, owner))
+    if state == SessionState.PAUSED:
+        return SessionPaused(session_id)
+    return InsufficientFunds(needed, available, held)

@@ -1,0 +1,214 @@
+"""Rows of chats and messages on SQLite, and the place that a turn reserves in a chat.
+
+A chat has at most one open turn. It is opened with the hold and closed with the capture, in the same
+statements' transaction, so answers follow their questions in every process at once (spec C5).
+"""
+
+from __future__ import annotations
+
+import json
+
+from prepaid.errors import ChatLimitReached, ChatNotFound, MessageLimitReached, PrepaidError
+from prepaid.records import Message
+from prepaid.store.messages import pack, unpack
+from prepaid.store.operations import (
+    AppendMessages,
+    ClearMessages,
+    CreateChat,
+    Place,
+    PlaceTaken,
+    PopMessage,
+    SwitchChat,
+    Turn,
+    UpdateChat,
+)
+from prepaid.store.sqlite.account_rows import why_not_live
+from prepaid.store.sqlite.unit import Unit, handles
+
+__all__ = ["abandon_turn", "close_turn", "obstacle", "open_turn"]
+
+_INSERT_MESSAGE = "INSERT INTO message VALUES (?, ?, ?, ?, ?)"
+
+MESSAGES_PER_CHAT_MAX = 2**31
+"""Each chat has a range of message ids of its own."""
+
+
+def chat_id(session_id: str, chat_no: int) -> str:
+    """The id that users see: the session's, a dot, the chat's number."""
+    return f"{session_id}.{chat_no}"
+
+
+def obstacle(unit: Unit, session_id: str, place: Place) -> PlaceTaken | PrepaidError | None:
+    """What keeps a turn from standing at this place, or ``None``."""
+    row = unit.one(
+        "SELECT turn_count, message_count, message_max, open_turn FROM chat"
+        " WHERE session_id = ? AND chat_no = ?",
+        (session_id, place.chat_no),
+    )
+    if row is None:
+        return ChatNotFound(chat_id(session_id, place.chat_no))
+    turns, messages, message_max, open_key = row
+    if open_key is not None:
+        expires = unit.one(
+            "SELECT expires_ms FROM hold WHERE session_id = ? AND key = ?", (session_id, open_key)
+        )
+        return PlaceTaken(open_key, expires[0] if expires else None)
+    if turns != place.turns:
+        return PlaceTaken(None, None)
+    if message_max is not None and messages + place.messages > message_max:
+        return MessageLimitReached("max_messages", message_max)
+    return None
+
+
+def open_turn(unit: Unit, session_id: str, chat_no: int, key: str) -> None:
+    """Reserve the next place for the turn that this hold pays."""
+    unit.run("UPDATE chat SET open_turn = ? WHERE session_id = ? AND chat_no = ?", (key, session_id, chat_no))
+
+
+def abandon_turn(unit: Unit, session_id: str, chat_no: int) -> None:
+    """Free the place of a turn that came to nothing: no question without its answer stays behind."""
+    unit.run("UPDATE chat SET open_turn = NULL WHERE session_id = ? AND chat_no = ?", (session_id, chat_no))
+
+
+def close_turn(unit: Unit, session_id: str, chat_no: int, captured: int, turn: Turn | None) -> None:
+    """Save a turn's messages at its place; without a turn the model call was a step of a longer one."""
+    if turn is None:
+        unit.run(
+            "UPDATE chat SET open_turn = NULL, spent = spent + ? WHERE session_id = ? AND chat_no = ?",
+            (captured, session_id, chat_no),
+        )
+        return
+    count, turns, first = unit.one(
+        "UPDATE chat SET open_turn = NULL, spent = spent + ?1, turn_count = turn_count + 1,"
+        " message_count = message_count + ?2, answering_ms = answering_ms + ?3, last_ms = ?4"
+        " WHERE session_id = ?5 AND chat_no = ?6 RETURNING message_count, turn_count, messages_from",
+        (captured, len(turn.messages), turn.answering_ms, unit.now_ms, session_id, chat_no),
+    )
+    _insert(unit, first + count - len(turn.messages), turns, turn.messages)
+
+
+def _insert(unit: Unit, after: int, turn: int, messages: tuple[Message, ...]) -> None:
+    for message_id, message in enumerate(messages, start=after + 1):
+        kind, body = pack(message)
+        unit.run(_INSERT_MESSAGE, (message_id, turn, kind, unit.now_ms, body))
+
+
+@handles(CreateChat)
+def create_chat(unit: Unit, work: CreateChat) -> int | PrepaidError:
+    """Add a chat to a live session and make it current."""
+    reason = why_not_live(unit, work.session_id, work.owner)
+    if reason is not None:
+        return reason
+    (count,) = unit.one("SELECT chat_count FROM session WHERE session_id = ?", (work.session_id,))
+    if work.limits.chats_max is not None and count >= work.limits.chats_max:
+        return ChatLimitReached("max_chats_per_session", work.limits.chats_max)
+    chat_no = int(count) + 1
+    unit.run(
+        "INSERT INTO chat (session_id, chat_no, name, config, metadata, tags, message_max, created_ms,"
+        " messages_from) SELECT ?, ?, ?, ?, ?, ?, ?, ?, coalesce(max(messages_from), -?9) + ?9 FROM chat",
+        (
+            work.session_id,
+            chat_no,
+            work.name or f"Chat {chat_no}",
+            work.config,
+            work.metadata,
+            json.dumps(work.tags),
+            work.message_max,
+            unit.now_ms,
+            MESSAGES_PER_CHAT_MAX,
+        ),
+    )
+    unit.run(
+        "UPDATE session SET chat_count = ?1, current_chat = ?1 WHERE session_id = ?2",
+        (chat_no, work.session_id),
+    )
+    return chat_no
+
+
+@handles(SwitchChat)
+def switch_chat(unit: Unit, work: SwitchChat) -> PrepaidError | None:
+    """Make another chat of a live session current."""
+    reason = _why_not_chat(unit, work)
+    if reason is None:
+        unit.run("UPDATE session SET current_chat = ? WHERE session_id = ?", (work.chat_no, work.session_id))
+    return reason
+
+
+@handles(UpdateChat)
+def update_chat(unit: Unit, work: UpdateChat) -> PrepaidError | None:
+    """Replace a chat's configuration."""
+    reason = _why_not_chat(unit, work)
+    if reason is None:
+        unit.run(
+            "UPDATE chat SET config = ? WHERE session_id = ? AND chat_no = ?",
+            (work.config, work.session_id, work.chat_no),
+        )
+    return reason
+
+
+@handles(AppendMessages)
+def append_messages(unit: Unit, work: AppendMessages) -> int | PrepaidError:
+    """Add messages at the end of a chat, all or none."""
+    reason = _why_not_chat(unit, work)
+    if reason is not None:
+        return reason
+    count, limit, turns, first = unit.one(
+        "SELECT message_count, message_max, turn_count, messages_from FROM chat"
+        " WHERE session_id = ? AND chat_no = ?",
+        (work.session_id, work.chat_no),
+    )
+    if limit is not None and count + len(work.messages) > limit:
+        return MessageLimitReached("max_messages", limit)
+    _insert(unit, first + count, turns, work.messages)
+    unit.run(
+        "UPDATE chat SET message_count = message_count + ?, last_ms = ? WHERE session_id = ? AND chat_no = ?",
+        (len(work.messages), unit.now_ms, work.session_id, work.chat_no),
+    )
+    return int(count) + len(work.messages)
+
+
+@handles(PopMessage)
+def pop_message(unit: Unit, work: PopMessage) -> Message | PrepaidError | None:
+    """Take the last message off a chat."""
+    reason = _why_not_chat(unit, work)
+    if reason is not None:
+        return reason
+    row = unit.one(
+        "DELETE FROM message WHERE id = (SELECT messages_from + message_count FROM chat"
+        " WHERE session_id = ? AND chat_no = ? AND message_count > 0) RETURNING kind, body",
+        (work.session_id, work.chat_no),
+    )
+    if row is None:
+        return None
+    unit.run(
+        "UPDATE chat SET message_count = message_count - 1 WHERE session_id = ? AND chat_no = ?",
+        (work.session_id, work.chat_no),
+    )
+    return unpack(*row)
+
+
+@handles(ClearMessages)
+def clear_messages(unit: Unit, work: ClearMessages) -> PrepaidError | None:
+    """Empty a chat; what was paid for it stays in the statement."""
+    reason = _why_not_chat(unit, work)
+    if reason is None:
+        first, count = unit.one(
+            "SELECT messages_from, message_count FROM chat WHERE session_id = ? AND chat_no = ?",
+            (work.session_id, work.chat_no),
+        )
+        unit.run("DELETE FROM message WHERE id > ? AND id <= ?", (first, first + count))
+        unit.run(
+            "UPDATE chat SET message_count = 0 WHERE session_id = ? AND chat_no = ?",
+            (work.session_id, work.chat_no),
+        )
+    return reason
+
+
+def _why_not_chat(
+    unit: Unit, work: SwitchChat | UpdateChat | AppendMessages | PopMessage | ClearMessages
+) -> PrepaidError | None:
+    reason = why_not_live(unit, work.session_id, work.owner)
+    if reason is not None:
+        return reason
+    row = unit.one("SELECT 1 FROM chat WHERE session_id = ? AND chat_no = ?", (work.session_id, work.chat_no))
+    return None if row else ChatNotFound(chat_id(work.session_id, work.chat_no))

@@ -1,0 +1,87 @@
+"""Money that comes in and goes out on SQLite: funding sessions, and owners' unassigned deposits."""
+
+from __future__ import annotations
+
+import json
+
+from prepaid.errors import CurrencyMismatch, InsufficientFunds, PrepaidError
+from prepaid.records import SessionState
+from prepaid.store.operations import Deposit, Fund, Funded, Withdraw
+from prepaid.store.sqlite.account_rows import add_funds, open_account, post, why_not_live
+from prepaid.store.sqlite.replay import earlier, remember, remember_refusal
+from prepaid.store.sqlite.unit import Unit, handles
+
+__all__ = ["take_deposit"]
+
+
+@handles(Fund)
+def fund(unit: Unit, work: Fund) -> Funded | PrepaidError:
+    """Add money to a session that is active or paused."""
+    before = _funded_before(unit, work, work.fingerprint)
+    if before is not None:
+        return before
+    reason = why_not_live(unit, work.session_id, work.owner)
+    if reason is not None:
+        remember_refusal(unit, work, "fund", work.fingerprint, reason)
+        return reason
+    add_funds(unit, work.session_id, work.amount, "funding", work.key, work.owner)
+    return _funded(unit, work, "fund", work.fingerprint)
+
+
+@handles(Deposit)
+def deposit(unit: Unit, work: Deposit) -> Funded | PrepaidError:
+    """Add to an owner's unassigned money, opening the account at first."""
+    before = _funded_before(unit, work, work.fingerprint)
+    if before is not None:
+        return before
+    row = unit.one("SELECT asset FROM account WHERE session_id = ?", (work.session_id,))
+    if row is None:
+        open_account(unit, work.session_id, work.owner, work.asset, SessionState.DEPOSIT)
+    elif row[0] != work.asset:
+        return CurrencyMismatch(f"The deposit of {work.owner!r} is in {row[0]}, not in {work.asset}.")
+    add_funds(unit, work.session_id, work.amount, "funding", work.key, work.owner)
+    return _funded(unit, work, "deposit", work.fingerprint)
+
+
+@handles(Withdraw)
+def withdraw(unit: Unit, work: Withdraw) -> Funded | PrepaidError:
+    """Pay unassigned money out to its owner."""
+    before = _funded_before(unit, work, work.fingerprint)
+    if before is not None:
+        return before
+    left = take_deposit(unit, work.session_id, work.amount, "owner", work.key, work.owner)
+    if isinstance(left, PrepaidError):
+        return left
+    return _funded(unit, work, "withdraw", work.fingerprint)
+
+
+def take_deposit(
+    unit: Unit, deposit_id: str, amount: int, credit: str, key: str, owner: str
+) -> int | PrepaidError:
+    """Move ``amount`` out of an owner's deposit to ``credit``; the deposit never goes below zero."""
+    row = unit.one(
+        "UPDATE account SET available = available - ?1, refunded = refunded + ?1"
+        " WHERE session_id = ?2 AND available >= ?1 RETURNING available",
+        (amount, deposit_id),
+    )
+    if row is None:
+        found = unit.one("SELECT available FROM account WHERE session_id = ?", (deposit_id,))
+        return InsufficientFunds(amount, found[0] if found else 0)
+    post(unit, deposit_id, "withdraw", "deposit", credit, amount, key, actor=owner)
+    return int(row[0])
+
+
+def _funded_before(
+    unit: Unit, work: Fund | Deposit | Withdraw, fingerprint: bytes
+) -> Funded | PrepaidError | None:
+    answered = earlier(unit, work.session_id, work.key, fingerprint)
+    return Funded(**json.loads(answered)) if isinstance(answered, str) else answered
+
+
+def _funded(unit: Unit, work: Fund | Deposit | Withdraw, kind: str, fingerprint: bytes) -> Funded:
+    available, funded = unit.one(
+        "SELECT available, funded FROM account WHERE session_id = ?", (work.session_id,)
+    )
+    response = json.dumps({"available": available, "funded": funded})
+    remember(unit, work.session_id, work.key, kind, fingerprint, response)
+    return Funded(available, funded)

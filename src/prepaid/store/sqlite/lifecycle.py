@@ -1,0 +1,228 @@
+"""Sessions on SQLite: opened, paused, resumed, closed, expired. The diagram is in docs/sessions.md."""
+
+from __future__ import annotations
+
+import json
+
+from prepaid.errors import (
+    BalanceTooLow,
+    InsufficientFunds,
+    PrepaidError,
+    SessionLimitReached,
+    SessionNotFound,
+    TransitionRefused,
+)
+from prepaid.records import SessionState
+from prepaid.store.operations import (
+    Close,
+    Closed,
+    CloseIfDue,
+    Created,
+    CreateSession,
+    Limits,
+    Release,
+    SetKey,
+    SetState,
+)
+from prepaid.store.sqlite import pool_rows
+from prepaid.store.sqlite.account_rows import DEPOSIT_PREFIX, add_funds, open_account, pay_out, why_not_live
+from prepaid.store.sqlite.deposits import take_deposit
+from prepaid.store.sqlite.money import release
+from prepaid.store.sqlite.replay import earlier, remember
+from prepaid.store.sqlite.unit import Unit, handles
+
+_INSERT_SESSION = """
+  INSERT INTO session (session_id, name, metadata, preferences, tags, created_ms, auto_save, idle_ms,
+                       due_ms, key_digest)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+_MARK_CLOSED = """
+  UPDATE account SET state = ?1 WHERE session_id = ?2 RETURNING owner, available, held"""
+
+
+@handles(CreateSession)
+def create(unit: Unit, wanted: CreateSession) -> Created | PrepaidError:
+    """Open a session and fund it, within the limits that hold over all processes.
+
+    The key belongs to the owner, since the session does not exist before: it is kept under the
+    owner's deposit id.
+    """
+    deposit_id = DEPOSIT_PREFIX + wanted.owner
+    answered = earlier(unit, deposit_id, wanted.key, wanted.fingerprint)
+    if answered is not None:
+        return answered if isinstance(answered, PrepaidError) else Created(**json.loads(answered))
+    refusal = _why_not_create(unit, wanted, deposit_id)
+    if refusal is not None:
+        return refusal
+    amount = _carry_over(unit, wanted) if wanted.replaces is not None else _amount(unit, wanted, deposit_id)
+    open_account(unit, wanted.session_id, wanted.owner, wanted.asset, SessionState.ACTIVE, wanted.expires_ms)
+    if amount:
+        source = _source(unit, wanted, deposit_id, amount)
+        add_funds(unit, wanted.session_id, amount, source, wanted.key, wanted.owner)
+    _describe(unit, wanted)
+    response = json.dumps({"session_id": wanted.session_id, "available": amount})
+    remember(unit, deposit_id, wanted.key, "create", wanted.fingerprint, response)
+    return Created(wanted.session_id, amount)
+
+
+def _why_not_create(unit: Unit, wanted: CreateSession, deposit_id: str) -> PrepaidError | None:
+    if wanted.replaces is not None:
+        return why_not_live(unit, wanted.replaces, wanted.owner)
+    limit = _why_over_limit(unit, wanted.owner, wanted.limits)
+    if limit is not None:
+        return limit
+    amount = _amount(unit, wanted, deposit_id)
+    if wanted.from_deposit and amount == 0:
+        return InsufficientFunds(max(wanted.minimum, 1), 0)
+    if wanted.from_deposit and amount > _deposited(unit, deposit_id):
+        return InsufficientFunds(amount, _deposited(unit, deposit_id))
+    if amount < wanted.minimum:
+        return BalanceTooLow(amount, wanted.minimum)
+    return None
+
+
+def _why_over_limit(unit: Unit, owner: str, limits: Limits) -> PrepaidError | None:
+    if limits.active_max is not None and _tally(unit, "") >= limits.active_max:
+        return SessionLimitReached("max_active_sessions", limits.active_max)
+    if limits.per_user_max is not None and _tally(unit, "live:" + owner) >= limits.per_user_max:
+        return SessionLimitReached("max_sessions_per_user", limits.per_user_max)
+    return None
+
+
+def _tally(unit: Unit, scope: str) -> int:
+    row = unit.one("SELECT n FROM tally WHERE scope = ?", (scope,))
+    return row[0] if row else 0
+
+
+def _amount(unit: Unit, wanted: CreateSession, deposit_id: str) -> int:
+    if wanted.amount is not None:
+        return wanted.amount
+    return _deposited(unit, deposit_id) if wanted.from_deposit else 0
+
+
+def _deposited(unit: Unit, deposit_id: str) -> int:
+    row = unit.one("SELECT available FROM account WHERE session_id = ?", (deposit_id,))
+    return row[0] if row else 0
+
+
+def _carry_over(unit: Unit, wanted: CreateSession) -> int:
+    assert wanted.replaces is not None
+    closed = close_now(unit, wanted.replaces, SessionState.CLOSED, wanted.key)
+    return closed.refunded
+
+
+def _source(unit: Unit, wanted: CreateSession, deposit_id: str, amount: int) -> str:
+    """The account that pays; a deposit is debited in its own chain too."""
+    if wanted.replaces is not None:
+        return "owner"
+    if not wanted.from_deposit:
+        return "funding"
+    take_deposit(unit, deposit_id, amount, "session", wanted.key, wanted.owner)
+    return "deposit"
+
+
+def _describe(unit: Unit, wanted: CreateSession) -> None:
+    idle_due = None if wanted.idle_ms is None else unit.now_ms + wanted.idle_ms
+    dues = [due for due in (idle_due, wanted.expires_ms) if due is not None]
+    unit.run(
+        _INSERT_SESSION,
+        (
+            wanted.session_id,
+            wanted.name,
+            wanted.metadata,
+            wanted.preferences,
+            json.dumps(wanted.tags),
+            unit.now_ms,
+            wanted.auto_save,
+            wanted.idle_ms,
+            min(dues) if dues else None,
+            wanted.key_digest,
+        ),
+    )
+    for tag in wanted.tags:
+        unit.run("INSERT OR IGNORE INTO session_tag VALUES (?, ?)", (tag, wanted.session_id))
+
+
+@handles(SetState)
+def set_state(unit: Unit, work: SetState) -> PrepaidError | None:
+    """Pause an active session or resume a paused one; nothing else."""
+    reason = why_not_live(unit, work.session_id, work.owner)
+    if reason is not None:
+        return reason
+    (state,) = unit.one("SELECT state FROM account WHERE session_id = ?", (work.session_id,))
+    if state == work.state:
+        action = "pause" if work.state == SessionState.PAUSED else "resume"
+        return TransitionRefused(work.session_id, SessionState(state).label, action)
+    if work.state == SessionState.ACTIVE:
+        active_only = Limits(active_max=work.limits.active_max)
+        limit = _why_over_limit(unit, work.owner, active_only)
+        if limit is not None:
+            return limit
+    unit.run(
+        "UPDATE account SET state = ?, last_used_ms = ? WHERE session_id = ?",
+        (work.state, unit.now_ms, work.session_id),
+    )
+    return None
+
+
+@handles(Close)
+def close(unit: Unit, work: Close) -> Closed | PrepaidError:
+    """Close a live session; an expired one is closed as expired."""
+    row = unit.one(
+        "SELECT state, expires_ms FROM account WHERE session_id = ? AND owner = ?",
+        (work.session_id, work.owner),
+    )
+    if row is not None and row[0] < SessionState.CLOSED:
+        overdue = row[1] is not None and row[1] <= unit.now_ms
+        state = SessionState.EXPIRED if overdue else SessionState.CLOSED
+        return close_now(unit, work.session_id, state, work.key or "close")
+    return why_not_live(unit, work.session_id, work.owner) or SessionNotFound(work.session_id)
+
+
+@handles(CloseIfDue)
+def close_if_due(unit: Unit, work: CloseIfDue) -> Closed | None:
+    """Close what is past its expiry or idle too long; put off the look where it was used meanwhile."""
+    row = unit.one(
+        "SELECT expires_ms, last_used_ms, held, idle_ms FROM account JOIN session USING (session_id)"
+        " WHERE session_id = ? AND state < 2",
+        (work.session_id,),
+    )
+    if row is None:
+        return None
+    expires_ms, last_used_ms, held, idle_ms = row
+    if work.idle_ms is not None:
+        idle_ms = work.idle_ms
+    # A request in flight is use, however long ago it began.
+    idle_due = None if idle_ms is None else (unit.now_ms if held else last_used_ms) + idle_ms
+    dues = [due for due in (idle_due, expires_ms) if due is not None]
+    if dues and min(dues) <= unit.now_ms:
+        return close_now(unit, work.session_id, SessionState.EXPIRED, "expire")
+    next_look = min(dues) if dues else None
+    unit.run("UPDATE session SET due_ms = ? WHERE session_id = ?", (next_look, work.session_id))
+    return None
+
+
+def close_now(unit: Unit, session_id: str, state: SessionState, key: str) -> Closed:
+    """End a live session: void what was never sent, refund what is free, leave the pool."""
+    never_sent = unit.run(
+        "SELECT key FROM hold WHERE session_id = ? AND state = 0 AND NOT sent", (session_id,)
+    ).fetchall()
+    for (hold_key,) in never_sent:
+        release(unit, Release(session_id, hold_key))
+    owner, available, held = unit.one(_MARK_CLOSED, (state, session_id))
+    if available:
+        pay_out(unit, session_id, owner, available, key)
+    pool_rows.leave(unit, session_id)
+    unit.run(
+        "UPDATE session SET closed_ms = ?, due_ms = NULL WHERE session_id = ?", (unit.now_ms, session_id)
+    )
+    return Closed(session_id, owner, available, held, expired=state == SessionState.EXPIRED)
+
+
+@handles(SetKey)
+def set_key(unit: Unit, work: SetKey) -> PrepaidError | None:
+    """Replace the session's API key."""
+    reason = why_not_live(unit, work.session_id, work.owner)
+    if reason is None:
+        unit.run("UPDATE session SET key_digest = ? WHERE session_id = ?", (work.key_digest, work.session_id))
+    return reason

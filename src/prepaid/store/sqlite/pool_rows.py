@@ -1,0 +1,121 @@
+"""The pool on SQLite: shared sessions, and leases that bound and account what takers spend (spec B7, B8)."""
+
+from __future__ import annotations
+
+from prepaid.errors import AlreadyPooled, LeaseNotFound, PoolEmpty, PoolFull, PrepaidError, TransitionRefused
+from prepaid.records import SessionState
+from prepaid.store.operations import AddToPool, EndLease, Lease, RemoveFromPool, SaveSettings, TakeFromPool
+from prepaid.store.sqlite.account_rows import why_not_live
+from prepaid.store.sqlite.unit import Unit, handles
+
+__all__ = ["leave"]
+
+_FREE = """
+  SELECT pool.session_id, pool.cap, account.owner FROM pool JOIN account USING (session_id)
+  WHERE lease_id IS NULL AND account.state = 0 AND (account.expires_ms IS NULL OR account.expires_ms > ?)
+  ORDER BY pooled_ms LIMIT 1"""
+
+
+@handles(AddToPool)
+def add_to_pool(unit: Unit, work: AddToPool) -> PrepaidError | None:
+    """Share an active session, if there is room."""
+    reason = why_not_live(unit, work.session_id, work.owner)
+    if reason is not None:
+        return reason
+    (state,) = unit.one("SELECT state FROM account WHERE session_id = ?", (work.session_id,))
+    if state != SessionState.ACTIVE:
+        return TransitionRefused(work.session_id, SessionState(state).label, "join the pool")
+    if unit.one("SELECT 1 FROM pool WHERE session_id = ?", (work.session_id,)):
+        return AlreadyPooled(work.session_id)
+    size = pool_size(unit)
+    if work.limits.pool_max is not None and size >= work.limits.pool_max:
+        return PoolFull(size)
+    unit.run("INSERT INTO pool VALUES (?, ?, NULL, ?)", (work.session_id, work.cap, unit.now_ms))
+    return None
+
+
+@handles(RemoveFromPool)
+def remove_from_pool(unit: Unit, work: RemoveFromPool) -> PrepaidError | None:
+    """Stop sharing; nobody can take it any more."""
+    reason = why_not_live(unit, work.session_id, work.owner)
+    if reason is not None:
+        return reason
+    if unit.one("SELECT 1 FROM pool WHERE session_id = ?", (work.session_id,)) is None:
+        return TransitionRefused(work.session_id, "not pooled", "leave the pool")
+    unit.run("DELETE FROM pool WHERE session_id = ?", (work.session_id,))
+    return None
+
+
+@handles(TakeFromPool)
+def take_from_pool(unit: Unit, work: TakeFromPool) -> Lease | PrepaidError:
+    """Lease the session that has waited longest."""
+    _end_overdue(unit)
+    row = unit.one(_FREE, (unit.now_ms,))
+    if row is None:
+        return PoolEmpty(pool_size(unit))
+    session_id, cap, owner = row
+    expires_ms = unit.now_ms + work.lasts_ms
+    unit.run(
+        "INSERT INTO lease (session_id, lease_id, taker, cap, taken_ms, expires_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (session_id, work.lease_id, work.taker, cap, unit.now_ms, expires_ms),
+    )
+    unit.run("UPDATE pool SET lease_id = ? WHERE session_id = ?", (work.lease_id, session_id))
+    unit.run("UPDATE account SET last_used_ms = ? WHERE session_id = ?", (unit.now_ms, session_id))
+    return Lease(session_id, work.lease_id, owner, work.taker, cap, expires_ms)
+
+
+@handles(EndLease)
+def end_lease(unit: Unit, work: EndLease) -> PrepaidError | None:
+    """Give a session back; the next taker may have it."""
+    row = unit.one(
+        "SELECT taker FROM lease WHERE session_id = ? AND lease_id = ? AND ended_ms IS NULL",
+        (work.session_id, work.lease_id),
+    )
+    if row is None or (work.taker is not None and work.taker != row[0]):
+        return LeaseNotFound(work.lease_id)
+    _end(unit, work.session_id, work.lease_id)
+    return None
+
+
+def _end_overdue(unit: Unit) -> None:
+    overdue = unit.run(
+        "SELECT session_id, lease_id FROM lease WHERE ended_ms IS NULL AND expires_ms <= ? LIMIT 64",
+        (unit.now_ms,),
+    ).fetchall()
+    for session_id, lease_id in overdue:
+        _end(unit, session_id, lease_id)
+
+
+def _end(unit: Unit, session_id: str, lease_id: str) -> None:
+    unit.run(
+        "UPDATE lease SET ended_ms = ? WHERE session_id = ? AND lease_id = ?",
+        (unit.now_ms, session_id, lease_id),
+    )
+    unit.run(
+        "UPDATE pool SET lease_id = NULL, pooled_ms = ? WHERE session_id = ? AND lease_id = ?",
+        (unit.now_ms, session_id, lease_id),
+    )
+
+
+def leave(unit: Unit, session_id: str) -> None:
+    """A closed session is in no pool, and nobody's lease on it runs."""
+    unit.run("DELETE FROM pool WHERE session_id = ?", (session_id,))
+    unit.run(
+        "UPDATE lease SET ended_ms = ? WHERE session_id = ? AND ended_ms IS NULL", (unit.now_ms, session_id)
+    )
+
+
+def pool_size(unit: Unit) -> int:
+    """How many sessions are pooled, leased ones included."""
+    return int(unit.one("SELECT count(*) FROM pool")[0])
+
+
+@handles(SaveSettings)
+def save_settings(unit: Unit, work: SaveSettings) -> None:
+    """Keep configuration for every process."""
+    for name, value in work.values:
+        unit.run(
+            "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            (name, value),
+        )

@@ -1,0 +1,67 @@
+"""The embedded store: one SQLite file, any number of processes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+# Handlers register themselves by being imported.
+from prepaid.store.group_commit import GroupCommit
+from prepaid.store.operations import Operation
+from prepaid.store.sqlite import chat_rows, deposits, lifecycle, money, pool_rows
+from prepaid.store.sqlite.connection import open_reader, open_writer
+from prepaid.store.sqlite.reads import Reads
+from prepaid.store.sqlite.unit import Unit
+
+__all__ = ["SqliteStore", "now_ms"]
+
+assert all((chat_rows, deposits, lifecycle, money, pool_rows))
+
+T = TypeVar("T")
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch; SQLite has no server clock, so the machine's is the database's."""
+    return time.time_ns() // 1_000_000
+
+
+class SqliteStore:
+    """Operations go through one writer and are durable when answered; reads go beside it.
+
+    Raises:
+        StoreError: the file cannot be opened, is damaged, or was written by a newer version.
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], int] = now_ms, vfs: str | None = None) -> None:
+        self.path = path
+        self.clock = clock
+        self._vfs = vfs
+        self._writer = GroupCommit(Unit(open_writer(path, vfs=vfs), clock))
+        self.reads = Reads(open_reader(path, vfs=vfs))
+
+    def submit(self, operation: Operation) -> asyncio.Future[Any]:
+        """Queue a change; await the future for its result, durable by then.
+
+        Raises:
+            StoreBusy: the queue is full.
+        """
+        return self._writer.submit(operation)
+
+    async def report(self, question: Callable[[Reads], T]) -> T:
+        """Answer an unbounded question in a thread, on a connection of its own."""
+        return await asyncio.to_thread(self._answer, question)
+
+    async def aclose(self) -> None:
+        """Finish what is queued and close the file."""
+        self.reads.close()
+        await self._writer.aclose()
+
+    def _answer(self, question: Callable[[Reads], T]) -> T:
+        reads = Reads(open_reader(self.path, vfs=self._vfs))
+        try:
+            return question(reads)
+        finally:
+            reads.close()
