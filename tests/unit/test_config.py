@@ -89,6 +89,13 @@ def test_durations_are_timedelta_or_seconds(value):
         ("minimum_balance = 0.5\n", ["line 1", "0.5", "float"]),
         ("[upstreams.a]\nmodels = ['m']\n", ["line 1", "base_url is missing", "Add base_url."]),
         ("[upstreams.a]\nbase_url = 'ftp://x'\nmodels = ['m']\n", ["line 2", "ftp://x", "http"]),
+        ("[upstreams.a]\nbase_url = 'http://'\nmodels = ['m']\n", ["line 2", "names no host"]),
+        ("[upstreams.a]\nbase_url = 'http://[::x'\nmodels = ['m']\n", ["line 2", "nvalid IPv6"]),
+        ("[upstreams.a]\nbase_url = 'http://x:99999'\nmodels = ['m']\n", ["line 2", "ort out of range"]),
+        (
+            "[upstreams.a]\nbase_url = 'http://x'\nmodels = ['m']\napi_key = 'sk\u2003'\n",
+            ["line 1", "header"],
+        ),
         ("[upstreams.a]\nbase_url = 'http://x'\n", ["line 1", "neither models nor a prefix"]),
         (
             "[upstreams.a]\nbase_url = 'http://x'\nmodels = ['m']\napi_key_env = 'NO_SUCH_KEY'\n",

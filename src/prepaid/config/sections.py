@@ -6,6 +6,7 @@ import os
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -66,6 +67,9 @@ def _above_zero(value: timedelta) -> timedelta:
 def _http_url(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise ValueError("it must start with http:// or https://")
+    parts = urlsplit(value)  # refuses a malformed host by itself
+    if not parts.hostname or parts.port == 0:
+        raise ValueError("it names no host and port that can be reached")
     return value.rstrip("/")
 
 
@@ -128,6 +132,9 @@ class UpstreamSettings(Section):
             raise ValueError("it has both api_key and api_key_env; keep one")
         if self.api_key_env is not None and not os.environ.get(self.api_key_env):
             raise ValueError(f"its api_key_env names {self.api_key_env}, which is not set in the environment")
+        secret = self.secret()
+        if secret is not None and not (secret.isascii() and secret.isprintable()):
+            raise ValueError("its API key has characters that no HTTP header can carry")
         return self
 
     def secret(self) -> str | None:

@@ -1,0 +1,1 @@
+"""Providers that are not real, spoken to over real HTTP on loopback."""
