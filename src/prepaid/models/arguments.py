@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -78,14 +79,18 @@ class _Fitter:
     def _scalar(self, kind: str, schema: _Schema) -> Any:
         match kind:
             case "integer" | "number":
-                number = self._numbers.pop(0) if self._numbers else str(schema.get("minimum", 0))
-                return int(number.split(".")[0]) if kind == "integer" or "." not in number else float(number)
+                return self._number(kind, schema)
             case "boolean":
                 return True
             case "null":
                 return None
             case _:
                 return self._words.pop(0) if self._words else self._text
+
+    def _number(self, kind: str, schema: _Schema) -> int | float:
+        text = self._numbers.pop(0) if self._numbers else "0"
+        number = int(text.split(".")[0]) if kind == "integer" or "." not in text else float(text)
+        return min(max(number, schema.get("minimum", number)), schema.get("maximum", math.inf))
 
     def _resolved(self, schema: _Schema) -> _Schema:
         """Follows local references and takes the first alternative that is not null."""
