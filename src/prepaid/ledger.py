@@ -48,7 +48,16 @@ from prepaid.store.operations import (
 )
 from prepaid.store.sqlite.store import SqliteStore
 
-__all__ = ["KEY_LENGTH_MAX", "Ledger", "check_key", "deposit_id", "fingerprint", "new_id"]
+__all__ = [
+    "KEY_LENGTH_MAX",
+    "Ledger",
+    "check_key",
+    "deposit_id",
+    "fingerprint",
+    "key_or_new",
+    "milliseconds",
+    "new_id",
+]
 
 KEY_LENGTH_MAX: Final = 255
 _KEY = re.compile(r"[\x21-\x7e]+")
@@ -118,7 +127,7 @@ class Ledger:
             IdempotencyConflict: the key was used for another amount.
         """
         _check_amount(amount)
-        work = Fund(session_id, owner, _key_or_new(key), fingerprint("fund", amount), amount)
+        work = Fund(session_id, owner, key_or_new(key), fingerprint("fund", amount), amount)
         funded: Funded = await self.store.submit(work)
         return funded
 
@@ -126,7 +135,7 @@ class Ledger:
         """Add to the owner's unassigned money, from which sessions can be started (spec A2)."""
         _check_amount(amount)
         work = Deposit(
-            deposit_id(owner), owner, asset, _key_or_new(key), fingerprint("deposit", amount), amount
+            deposit_id(owner), owner, asset, key_or_new(key), fingerprint("deposit", amount), amount
         )
         funded: Funded = await self.store.submit(work)
         return funded
@@ -138,7 +147,7 @@ class Ledger:
             InsufficientFunds: less is there.
         """
         _check_amount(amount)
-        work = Withdraw(deposit_id(owner), owner, _key_or_new(key), fingerprint("withdraw", amount), amount)
+        work = Withdraw(deposit_id(owner), owner, key_or_new(key), fingerprint("withdraw", amount), amount)
         funded: Funded = await self.store.submit(work)
         return funded
 
@@ -173,11 +182,11 @@ class Ledger:
         work = Hold(
             session_id,
             owner,
-            key=_key_or_new(key),
+            key=key_or_new(key),
             fingerprint=content or fingerprint("hold", amount, least),
             amount=amount,
             minimum=least,
-            expires_ms=self.store.clock() + _ms(lasts),
+            expires_ms=self.store.clock() + milliseconds(lasts),
             sent=sent,
             keep_refusal=key is not None,
             place=place,
@@ -215,7 +224,7 @@ class Ledger:
     async def progress(self, session_id: str, key: str, delivered: int, lasts: timedelta) -> bool:
         """Keep a running request's hold; ``False`` if it was settled meanwhile."""
         alive: bool = await self.store.submit(
-            Progress(session_id, key, delivered, self.store.clock() + _ms(lasts))
+            Progress(session_id, key, delivered, self.store.clock() + milliseconds(lasts))
         )
         return alive
 
@@ -231,10 +240,10 @@ class Ledger:
         return [outcome for outcome in outcomes if outcome is not None]
 
 
-def _key_or_new(key: str | None) -> str:
+def key_or_new(key: str | None) -> str:
+    """The key, checked; or a new one, in the order of time, so that the newest holds share a few pages."""
     if key is not None:
         return check_key(key)
-    # In the order of time, so that the newest holds share a few pages of the database.
     return f"{(time.time_ns() // 1_000_000) << 40 | secrets.randbits(40):021x}"
 
 
@@ -247,5 +256,6 @@ def _check_amount(amount: int, *, zero: bool = False) -> None:
         raise AmountTooLarge(f"{amount} is above the limit of {AMOUNT_MAX} base units.")
 
 
-def _ms(duration: timedelta) -> int:
+def milliseconds(duration: timedelta) -> int:
+    """A duration as the database counts it."""
     return duration // timedelta(milliseconds=1)
