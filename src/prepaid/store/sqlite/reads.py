@@ -10,8 +10,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import apsw
-
 from prepaid.records import (
     Account,
     ChatRecord,
@@ -23,6 +21,7 @@ from prepaid.records import (
 )
 from prepaid.store.messages import unpack
 from prepaid.store.operations import Lease
+from prepaid.store.sqlite.reads_audit import AuditReads
 
 __all__ = ["Reads"]
 
@@ -58,53 +57,37 @@ _LIVE = (SessionState.ACTIVE, SessionState.PAUSED)
 _ALL = (*_LIVE, SessionState.CLOSED, SessionState.EXPIRED)
 
 
-class Reads:
+class Reads(AuditReads):
     """Read-only questions to one database."""
-
-    def __init__(self, connection: apsw.Connection) -> None:
-        self._connection = connection
-        self._cursor = connection.cursor()
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._cursor.close(True)
-        self._connection.close(True)
-
-    def _all(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        return self._cursor.execute(sql, values).fetchall()
-
-    def _one(self, sql: str, values: Sequence[Any] = ()) -> Any:
-        rows = self._cursor.execute(sql, values).fetchall()
-        return rows[0] if rows else None
 
     # --- accounts and statements -----------------------------------------------------------------
 
     def account(self, session_id: str) -> Account | None:
         """The account of a session or deposit, whoever owns it."""
-        row = self._one(_ACCOUNT + " WHERE session_id = ?", (session_id,))
+        row = self.row(_ACCOUNT + " WHERE session_id = ?", (session_id,))
         return _account(row) if row else None
 
     def accounts(self, after: str, limit: int) -> list[Account]:
         """A page of all accounts by id, deposits included, for checks."""
-        rows = self._all(_ACCOUNT + " WHERE session_id > ? ORDER BY session_id LIMIT ?", (after, limit))
+        rows = self.rows(_ACCOUNT + " WHERE session_id > ? ORDER BY session_id LIMIT ?", (after, limit))
         return [_account(row) for row in rows]
 
     def transfers(self, session_id: str) -> list[Transfer]:
         """A session's lines in order."""
-        rows = self._all(_LINES + "SELECT * FROM line ORDER BY seq", (session_id,))
+        rows = self.rows(_LINES + "SELECT * FROM line ORDER BY seq", (session_id,))
         return [Transfer(*row[1:]) for row in rows]
 
     def held(self, session_id: str) -> int:
         """The sum of a session's open holds."""
         return int(
-            self._one(
+            self.row(
                 "SELECT coalesce(sum(amount), 0) FROM hold WHERE session_id = ? AND state = 0", (session_id,)
             )[0]
         )
 
     def overdue_holds(self, now_ms: int, limit: int) -> list[tuple[str, str]]:
         """``(session_id, key)`` of open holds past their deadline."""
-        return self._all(
+        return self.rows(
             "SELECT session_id, key FROM hold WHERE state = 0 AND expires_ms <= ?"
             " ORDER BY expires_ms LIMIT ?",
             (now_ms, limit),
@@ -112,14 +95,14 @@ class Reads:
 
     def hold_state(self, session_id: str, key: str) -> tuple[int, int] | None:
         """``(state, captured)`` of a hold."""
-        row = self._one(
+        row = self.row(
             "SELECT state, captured FROM hold WHERE session_id = ? AND key = ?", (session_id, key)
         )
         return (row[0], row[1]) if row else None
 
     def usage(self, session_id: str) -> list[UsageLine]:
         """What a session spent by day, chat, model and who spent it (spec A7)."""
-        rows = self._all(
+        rows = self.rows(
             _LINES + "SELECT date(at_ms / 1000, 'unixepoch'), chat_no, model, actor, count(*),"
             " sum(input_units), sum(output_units), sum(amount) FROM line WHERE kind = 'capture'"
             " GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
@@ -129,7 +112,7 @@ class Reads:
 
     def losses(self, session_id: str) -> int:
         """What providers billed, or may bill, above what the session paid: ours to bear."""
-        row = self._one(
+        row = self.row(
             "SELECT coalesce(sum(amount), 0) FROM transfer WHERE session_id = ? AND debit = 'loss'",
             (session_id,),
         )
@@ -139,7 +122,7 @@ class Reads:
 
     def session(self, session_id: str) -> SessionRecord | None:
         """One session, whoever owns it."""
-        row = self._one(_SESSION + " WHERE session_id = ?", (session_id,))
+        row = self.row(_SESSION + " WHERE session_id = ?", (session_id,))
         return _session(row) if row else None
 
     def sessions(
@@ -163,11 +146,11 @@ class Reads:
         # Of all states of one owner there is an index in id order; of some states, one each, merged.
         where.append("state <> 4" if len(states) == len(_ALL) else f"state IN ({wanted})")
         sql = f"{_SESSION} WHERE {' AND '.join(where)} ORDER BY session_id DESC LIMIT ?"
-        return [_session(row) for row in self._all(sql, (*values, limit))]
+        return [_session(row) for row in self.rows(sql, (*values, limit))]
 
     def funded_session(self, owner: str) -> str | None:
         """The owner's newest active session that has money."""
-        row = self._one(
+        row = self.row(
             "SELECT session_id FROM account WHERE owner = ? AND state = 0 AND available > 0"
             " AND (expires_ms IS NULL OR expires_ms > unixepoch('subsec') * 1000)"
             " ORDER BY session_id DESC LIMIT 1",
@@ -177,14 +160,14 @@ class Reads:
 
     def due_sessions(self, now_ms: int, limit: int) -> list[str]:
         """Sessions whose turn it is to be looked at by the clean-up."""
-        rows = self._all(
+        rows = self.rows(
             "SELECT session_id FROM session WHERE due_ms <= ? ORDER BY due_ms LIMIT ?", (now_ms, limit)
         )
         return [row[0] for row in rows]
 
     def idle_sessions(self, used_before_ms: int, after: str, limit: int) -> list[str]:
         """Live sessions not used since, whatever their own age limit; for an explicit clean-up."""
-        rows = self._all(
+        rows = self.rows(
             "SELECT session_id FROM account WHERE state < 2 AND last_used_ms <= ? AND session_id > ?"
             " ORDER BY session_id LIMIT ?",
             (used_before_ms, after, limit),
@@ -193,20 +176,20 @@ class Reads:
 
     def tally(self, scope: str) -> int:
         """A running count; the scopes are explained at the table."""
-        row = self._one("SELECT n FROM tally WHERE scope = ?", (scope,))
+        row = self.row("SELECT n FROM tally WHERE scope = ?", (scope,))
         return int(row[0]) if row else 0
 
     # --- chats -----------------------------------------------------------------------------------
 
     def chat(self, session_id: str, chat_no: int) -> ChatRecord | None:
         """One chat."""
-        row = self._one(_CHAT + " WHERE session_id = ? AND chat_no = ?", (session_id, chat_no))
+        row = self.row(_CHAT + " WHERE session_id = ? AND chat_no = ?", (session_id, chat_no))
         return _chat(row) if row else None
 
     def chats(self, session_id: str) -> list[ChatRecord]:
         """A session's chats, oldest first."""
         return [
-            _chat(row) for row in self._all(_CHAT + " WHERE session_id = ? ORDER BY chat_no", (session_id,))
+            _chat(row) for row in self.rows(_CHAT + " WHERE session_id = ? ORDER BY chat_no", (session_id,))
         ]
 
     def messages(
@@ -215,7 +198,7 @@ class Reads:
         """The chat's last ``limit`` messages (before message ``before``), oldest first."""
         first = chat.messages_from
         end = first + (min(before - 1, chat.message_count) if before is not None else chat.message_count)
-        rows = self._all(
+        rows = self.rows(
             "SELECT id, turn, at_ms, kind, body FROM message WHERE id > ? AND id <= ? ORDER BY id",
             (max(end - limit, first), end),
         )
@@ -228,12 +211,12 @@ class Reads:
 
     def pool_counts(self) -> tuple[int, int]:
         """``(pooled, on lease)``."""
-        row = self._one("SELECT count(*), count(lease_id) FROM pool")
+        row = self.row("SELECT count(*), count(lease_id) FROM pool")
         return row[0], row[1]
 
     def lease(self, session_id: str, lease_id: str) -> tuple[Lease, int] | None:
         """A lease and what was spent under it."""
-        row = self._one(
+        row = self.row(
             "SELECT session_id, lease_id, owner, taker, cap, lease.expires_ms, lease.spent"
             " FROM lease JOIN account USING (session_id) WHERE session_id = ? AND lease_id = ?",
             (session_id, lease_id),
@@ -242,17 +225,17 @@ class Reads:
 
     def leases(self, session_id: str) -> list[tuple[str, int]]:
         """``(taker, spent)`` of every lease there was on a session."""
-        return self._all(
+        return self.rows(
             "SELECT taker, sum(spent) FROM lease WHERE session_id = ? GROUP BY taker", (session_id,)
         )
 
     def settings(self) -> dict[str, str]:
         """What ``update_config`` set."""
-        return dict(self._all("SELECT name, value FROM setting"))
+        return dict(self.rows("SELECT name, value FROM setting"))
 
     def version(self) -> int:
         """Changes whenever another connection has written (``PRAGMA data_version``)."""
-        return int(self._one("PRAGMA data_version")[0])
+        return int(self.row("PRAGMA data_version")[0])
 
 
 def _account(row: Any) -> Account:
