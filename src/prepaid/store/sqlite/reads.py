@@ -46,10 +46,11 @@ _OLDER = ", ".join(f"transfer.{name.strip()}" for name in f"previous, {_LINE}".s
 _LINES = f"""
   WITH RECURSIVE line AS (
     SELECT previous, {_LINE} FROM transfer
-    WHERE id = (SELECT last_line FROM account WHERE session_id = ?)
+    WHERE id = (SELECT last_line FROM account WHERE session_id = ?1)
     UNION ALL
     SELECT {_OLDER}
     FROM line JOIN transfer ON transfer.id = line.previous
+    LIMIT (SELECT line_count + 1 FROM account WHERE session_id = ?1)  -- a damaged chain may lead in circles
   )
 """
 
@@ -95,9 +96,7 @@ class Reads(AuditReads):
 
     def hold_state(self, session_id: str, key: str) -> tuple[int, int] | None:
         """``(state, captured)`` of a hold."""
-        row = self.row(
-            "SELECT state, captured FROM hold WHERE session_id = ? AND key = ?", (session_id, key)
-        )
+        row = self.row("SELECT state, captured FROM hold WHERE session_id = ? AND key = ?", (session_id, key))
         return (row[0], row[1]) if row else None
 
     def usage(self, session_id: str) -> list[UsageLine]:
