@@ -90,7 +90,10 @@ class _Fitter:
     def _number(self, kind: str, schema: _Schema) -> int | float:
         text = self._numbers.pop(0) if self._numbers else "0"
         number = int(text.split(".")[0]) if kind == "integer" or "." not in text else float(text)
-        return min(max(number, schema.get("minimum", number)), schema.get("maximum", math.inf))
+        fitting: int | float = min(
+            max(number, schema.get("minimum", number)), schema.get("maximum", math.inf)
+        )
+        return fitting
 
     def _resolved(self, schema: _Schema) -> _Schema:
         """Follows local references and takes the first alternative that is not null."""

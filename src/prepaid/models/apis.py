@@ -1,0 +1,62 @@
+"""What a request needs of its model, and which wishes would change the price behind our back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from prepaid.errors import ApiNotSupported
+from prepaid.records import Api, ChatRequest, ModelInfo
+
+__all__ = ["check_api", "check_apis"]
+
+_PRICED_TIERS: Final = frozenset({None, "auto", "default", "flex"})
+_UNPRICED_WISHES: Final = ("web_search_options", "audio", "prediction", "best_of", "plugins")
+"""Providers bill these on top of tokens, or several times, and a hold would not cover it."""
+
+
+def check_apis(info: ModelInfo, request: ChatRequest) -> None:
+    """Refuse a request that the model cannot answer, or that its price would not pay for.
+
+    Raises:
+        ApiNotSupported: naming the first thing that is missing (spec A11).
+    """
+    for api in _needed(request):
+        check_api(info, api)
+    for wish in _unpriced(request.extra):
+        raise ApiNotSupported(info.name, wish, tuple(sorted(info.apis)))
+
+
+def check_api(info: ModelInfo, api: Api) -> None:
+    """Refuse a model that lacks ``api``.
+
+    Raises:
+        ApiNotSupported: naming what it has.
+    """
+    if api not in info.apis:
+        raise ApiNotSupported(info.name, api, tuple(sorted(info.apis)))
+
+
+def _needed(request: ChatRequest) -> Iterator[Api]:
+    yield "chat"
+    if request.tools or request.extra.get("tools") or request.extra.get("functions"):
+        yield "tools"
+    form = request.extra.get("response_format")
+    if isinstance(form, Mapping) and form.get("type", "text") != "text":
+        yield "structured_output"
+
+
+def _unpriced(extra: Mapping[str, Any]) -> Iterator[str]:
+    if extra.get("n") not in (None, 1):
+        yield "n"
+    tier = extra.get("service_tier")
+    if not isinstance(tier, str | None) or tier not in _PRICED_TIERS:
+        yield "service_tier"
+    yield from (wish for wish in _UNPRICED_WISHES if extra.get(wish))
+    modalities = extra.get("modalities")
+    if modalities not in (None, [], ["text"]):
+        yield "modalities"
+    tools = extra.get("tools")
+    for tool in tools if isinstance(tools, list) else ():
+        if not isinstance(tool, Mapping) or tool.get("type", "function") != "function":
+            yield "tools that the provider runs"

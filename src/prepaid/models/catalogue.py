@@ -1,0 +1,226 @@
+"""Which models there are, what they cost and who answers for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Final
+
+from prepaid.errors import ConfigError, CurrencyMismatch, ModelNotPriced, ModelNotSupported
+from prepaid.models.contract import Model
+from prepaid.models.offline import OfflineModel
+from prepaid.models.price_book import BookEntry, PriceBook, shipped_book
+from prepaid.records import Api, ModelInfo, Price, PriceTier
+
+if TYPE_CHECKING:  # it imports pydantic-settings, which is slow; whoever has settings has it already
+    from prepaid.config import PriceSettings, Settings
+    from prepaid.models.openai_compatible import Upstream
+
+__all__ = ["Catalogue", "model_id"]
+
+CONTEXT_TOKENS_DEFAULT: Final = 128_000
+"""For a model whose context is neither configured nor in the price book."""
+
+_DEFAULT_APIS: Final[frozenset[Api]] = frozenset({"chat", "tools", "structured_output"})
+"""Images must be configured: what they cost cannot be told from their bytes."""
+
+_READS_ONLY: Final[frozenset[Api]] = frozenset({"embeddings"})
+_REMEMBERED_MAX: Final = 1_024
+_OFFLINE: Final = "offline"
+_MODEL_ID = re.compile(r"0x[0-9a-f]{64}")
+
+
+def model_id(name: str) -> str:
+    """The id that the contracts know a model by: keccak256 of its name, in hexadecimal (spec A11)."""
+    from Crypto.Hash import keccak  # noqa: PLC0415 -- only those who meet the chain need it
+
+    return "0x" + keccak.new(digest_bits=256, data=name.encode()).hexdigest()
+
+
+class Catalogue:
+    """The models of one configuration: the offline one, those of the upstreams, and any passed in.
+
+    ``models`` are added under their own names and hide others of the same name, which is how tests
+    script the offline model. Prices come from the settings first, then from the price book of ``today``.
+
+    Raises:
+        ConfigError: the default model, a fallback or a price names a model that nobody serves, or an
+            upstream's provider is not in the price book.
+        CurrencyMismatch: a model of ``models`` is priced in another currency.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        models: Iterable[Model] = (),
+        *,
+        today: Callable[[], date] = lambda: datetime.now(UTC).date(),
+    ) -> None:
+        self._settings = settings
+        self._today = today
+        self._own: dict[str, Model] = {_OFFLINE: self._offline()}
+        for model in models:
+            _check_currency(model.info.price.asset, settings.currency, model.info.name)
+            self._own[model.info.name] = model
+        self._resolved: dict[str, tuple[date, Model]] = {}
+        self._upstreams: dict[str, Upstream] = {}
+        self._names_by_id: dict[str, str] = {}
+        self._check_names()
+
+    def resolve(self, name: str) -> Model:
+        """The model with this name or id, ready to be asked.
+
+        Raises:
+            ModelNotSupported: nobody serves it.
+            ModelNotPriced: it has no price.
+            CurrencyMismatch: its only price is in another currency than the accounts.
+        """
+        name = self._name_of(name)
+        if name in self._own:
+            return self._own[name]
+        today = self._today()
+        day, model = self._resolved.get(name, (None, None))
+        if model is None or day != today:
+            model = self._upstream_model(name)
+            if len(self._resolved) >= _REMEMBERED_MAX:
+                self._resolved.clear()
+            self._resolved[name] = (today, model)
+        return model
+
+    def info(self, name: str) -> ModelInfo:
+        """Price, limits and APIs of the model with this name or id; raises what ``resolve`` does."""
+        name = self._name_of(name)
+        return self._own[name].info if name in self._own else self._upstream_info(name)
+
+    def list(self) -> tuple[ModelInfo, ...]:
+        """Every model that is configured by name and has a price, sorted by name."""
+        found = []
+        for name in sorted(self._names()):
+            try:
+                found.append(self.info(name))
+            except (ModelNotPriced, CurrencyMismatch):
+                continue  # what has no price is not sold; asking for it says so
+        return tuple(found)
+
+    def fallbacks(self, name: str) -> tuple[str, ...]:
+        """The models to try, in order, when this one fails (spec C12)."""
+        return self._settings.fallbacks_of(self._name_of(name))
+
+    async def aclose(self) -> None:
+        """Close the connections to every upstream."""
+        upstreams, self._upstreams, self._resolved = self._upstreams, {}, {}
+        for upstream in upstreams.values():
+            await upstream.aclose()
+
+    def _names(self) -> set[str]:
+        """All names that are configured; a prefix serves more, which cannot be listed."""
+        listed = (name for upstream in self._settings.upstreams.values() for name in upstream.models)
+        return {*self._own, *listed, *self._settings.prices}
+
+    def _name_of(self, name_or_id: str) -> str:
+        if not _MODEL_ID.fullmatch(name_or_id.lower()):
+            return name_or_id
+        if not self._names_by_id:
+            self._names_by_id = {model_id(name): name for name in self._names()}
+        name = self._names_by_id.get(name_or_id.lower())
+        if name is None:
+            raise ModelNotSupported(name_or_id, tuple(sorted(self._names())))
+        return name
+
+    def _offline(self) -> Model:
+        price = self._settings.prices.get(_OFFLINE)
+        own_price = _own_price(price, self._settings) if price is not None else None
+        return OfflineModel(self._settings.currency, price=own_price)
+
+    def _upstream_model(self, name: str) -> Model:
+        # Whoever never asks an upstream never waits for an HTTP client to be imported.
+        from prepaid.models.openai_compatible import OpenAICompatibleModel, Upstream  # noqa: PLC0415
+        from prepaid.models.retrying import RetryingModel  # noqa: PLC0415
+
+        info = self._upstream_info(name)
+        settings = self._settings.upstreams[info.provider]
+        if info.provider not in self._upstreams:
+            self._upstreams[info.provider] = Upstream(info.provider, settings)
+        upstream_name = settings.upstream_name(name) or name
+        model = OpenAICompatibleModel(info, self._upstreams[info.provider], upstream_name)
+        return RetryingModel(model, settings.retries_max)
+
+    def _upstream_info(self, name: str) -> ModelInfo:
+        upstream = self._settings.upstream_of(name)
+        if upstream is None:
+            raise ModelNotSupported(name, tuple(sorted(self._names())))
+        own, entry = self._settings.prices.get(name), self._book_entry(name, upstream)
+        context = (own.context_tokens_max if own else None) or (entry.context_tokens_max if entry else None)
+        context = context or CONTEXT_TOKENS_DEFAULT
+        apis = own.apis if own else None
+        return ModelInfo(
+            name=name,
+            price=_own_price(own, self._settings) if own else self._book_price(name, entry),
+            context_tokens_max=context,
+            output_tokens_max=(own.output_tokens_max if own else None) or context,
+            apis=apis or (_READS_ONLY if entry is not None and not entry.answers else _DEFAULT_APIS),
+            provider=upstream,
+        )
+
+    def _book_price(self, name: str, entry: BookEntry | None) -> Price:
+        if entry is None:
+            raise ModelNotPriced(name)
+        _check_currency(entry.price.asset, self._settings.currency, name)
+        return entry.price
+
+    def _book_entry(self, name: str, upstream: str) -> BookEntry | None:
+        settings = self._settings.upstreams[upstream]
+        book = shipped_book()
+        provider = settings.provider or book.provider_at(settings.base_url)
+        provider = provider or (upstream if upstream in book.providers else None)
+        if provider is None:
+            return None
+        return book.find(provider, settings.upstream_name(name) or name, self._today())
+
+    def _check_names(self) -> None:
+        settings = self._settings
+        named = [("default_model", settings.default_model)]
+        named += [(f'prices."{model}"', model) for model in settings.prices]
+        for model, fallbacks in settings.fallbacks.items():
+            named += [(f'fallbacks."{model}"', fallback) for fallback in (model, *fallbacks)]
+        for name, upstream in settings.upstreams.items():
+            named += [(f"upstreams.{name}.fallbacks", fallback) for fallback in upstream.fallbacks]
+            if upstream.provider is not None:
+                _check_provider(shipped_book(), upstream.provider, name)
+        for place, model in named:
+            if model not in self._own and settings.upstream_of(model) is None:
+                raise ConfigError(
+                    f"{place} names the model {model!r}, which nobody serves.",
+                    remedy=f"Add it to an upstream's models, or name {_OFFLINE!r}.",
+                )
+
+
+def _own_price(settings: PriceSettings, all_settings: Settings) -> Price:
+    """A configured price in base units; that they are whole was checked when the settings were read."""
+    decimals = all_settings.asset.decimals
+    units = {key: int(amount.scaleb(decimals)) for key, amount in settings.amounts().items()}
+    tier = PriceTier(
+        input_above=0,
+        input_per_million=units["input_per_million"],
+        output_per_million=units["output_per_million"],
+        cache_read_per_million=units.get("cache_read_per_million", units["input_per_million"]),
+        cache_write_per_million=units.get("cache_write_per_million", units["input_per_million"]),
+    )
+    return Price(all_settings.currency, settings.unit, (tier,), units["per_request"])
+
+
+def _check_currency(found: str, wanted: str, model: str) -> None:
+    if found != wanted:
+        raise CurrencyMismatch(
+            f"Model {model!r} is priced in {found}; the accounts are in {wanted}.",
+            remedy=f'Add [prices."{model}"] to prepaid.toml, in {wanted}.',
+        )
+
+
+def _check_provider(book: PriceBook, provider: str, upstream: str) -> None:
+    if provider not in book.providers:
+        raise ConfigError(
+            f"upstreams.{upstream}.provider is {provider!r}, which is not in the price book ({book.source}).",
+            remedy=f"Use one of: {', '.join(book.providers)}.",
+        )
