@@ -14,6 +14,7 @@ Amounts are integers of the account's base units. Every call is durable when it 
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
@@ -29,7 +30,7 @@ from prepaid.errors import (
     SessionNotFound,
     ValueTooLarge,
 )
-from prepaid.money import AMOUNT_MAX
+from prepaid.money import AMOUNT_MAX, currency
 from prepaid.records import Account, SessionState
 from prepaid.store.operations import (
     Deposit,
@@ -63,6 +64,7 @@ KEY_LENGTH_MAX: Final = 255
 _KEY = re.compile(r"[\x21-\x7e]+")
 _HOLD_LASTS: Final = timedelta(seconds=30)
 _SWEEP_BATCH: Final = 256
+_SHOWN_BITS_MAX: Final = 256
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -127,15 +129,21 @@ class Ledger:
             IdempotencyConflict: the key was used for another amount.
         """
         _check_amount(amount)
-        work = Fund(session_id, owner, key_or_new(key), fingerprint("fund", amount), amount)
+        content = fingerprint("fund", amount)
+        work = Fund(session_id, owner, key_or_new(key), content, amount, keep_refusal=key is not None)
         funded: Funded = await self.store.submit(work)
         return funded
 
     async def deposit(self, owner: str, asset: str, amount: int, key: str | None = None) -> Funded:
-        """Add to the owner's unassigned money, from which sessions can be started (spec A2)."""
+        """Add to the owner's unassigned money, from which sessions can be started (spec A2).
+
+        Raises:
+            CurrencyMismatch: what the owner deposited before is in another currency, or there is none such.
+        """
         _check_amount(amount)
+        code = currency(asset).code
         work = Deposit(
-            deposit_id(owner), owner, asset, key_or_new(key), fingerprint("deposit", amount), amount
+            deposit_id(owner), owner, code, key_or_new(key), fingerprint("deposit", code, amount), amount
         )
         funded: Funded = await self.store.submit(work)
         return funded
@@ -147,7 +155,14 @@ class Ledger:
             InsufficientFunds: less is there.
         """
         _check_amount(amount)
-        work = Withdraw(deposit_id(owner), owner, key_or_new(key), fingerprint("withdraw", amount), amount)
+        work = Withdraw(
+            deposit_id(owner),
+            owner,
+            key_or_new(key),
+            fingerprint("withdraw", amount),
+            amount,
+            keep_refusal=key is not None,
+        )
         funded: Funded = await self.store.submit(work)
         return funded
 
@@ -179,6 +194,11 @@ class Ledger:
         """
         _check_amount(amount, zero=True)
         least = amount if minimum is None else minimum
+        _check_amount(least, zero=True)
+        if least > amount:
+            raise InvalidRequestError(
+                f"The minimum of {least} base units is above the {amount} to hold.", remedy="Lower it."
+            )
         work = Hold(
             session_id,
             owner,
@@ -198,7 +218,7 @@ class Ledger:
     async def settle(self, work: Settle) -> Settled:
         """Capture what a hold's request cost, at most the hold; release the rest; save its turn.
 
-        Doing the same again gives the same result.
+        Doing the same again gives the same result, with what is available by then.
 
         Raises:
             HoldNotFound: there is no such hold.
@@ -218,11 +238,13 @@ class Ledger:
         Raises:
             HoldNotFound, HoldResolved: as for ``settle``.
         """
+        _check_amount(loss, zero=True)
         settled: Settled = await self.store.submit(Release(session_id, key, loss))
         return settled
 
     async def progress(self, session_id: str, key: str, delivered: int, lasts: timedelta) -> bool:
         """Keep a running request's hold; ``False`` if it was settled meanwhile."""
+        _check_amount(delivered, zero=True)
         alive: bool = await self.store.submit(
             Progress(session_id, key, delivered, self.store.clock() + milliseconds(lasts))
         )
@@ -235,8 +257,9 @@ class Ledger:
         as our loss.
         """
         overdue = self.store.reads.overdue_holds(self.store.clock(), limit)
-        futures = [self.store.submit(Reconcile(session_id, key)) for session_id, key in overdue]
-        outcomes = [await future for future in futures]
+        outcomes: list[Settled | None] = await asyncio.gather(
+            *(self.store.submit(Reconcile(session_id, key)) for session_id, key in overdue)
+        )
         return [outcome for outcome in outcomes if outcome is not None]
 
 
@@ -249,11 +272,12 @@ def key_or_new(key: str | None) -> str:
 
 def _check_amount(amount: int, *, zero: bool = False) -> None:
     if not isinstance(amount, int) or isinstance(amount, bool):
-        raise AmountNotExact(f"{amount!r} is not an int of base units.")
+        raise AmountNotExact(f"A {type(amount).__name__} is not an int of base units.")
+    shown = amount if amount.bit_length() <= _SHOWN_BITS_MAX else f"An integer of {amount.bit_length()} bits"
     if amount < 0 or (amount == 0 and not zero):
-        raise AmountNotPositive(f"{amount} is not above zero.")
+        raise AmountNotPositive(f"{shown} is {'below' if zero else 'not above'} zero.")
     if amount > AMOUNT_MAX:
-        raise AmountTooLarge(f"{amount} is above the limit of {AMOUNT_MAX} base units.")
+        raise AmountTooLarge(f"{shown} is above the limit of {AMOUNT_MAX} base units.")
 
 
 def milliseconds(duration: timedelta) -> int:

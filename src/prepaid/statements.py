@@ -239,13 +239,11 @@ def _verified_lines(header: StatementSummary, raw: list[object]) -> list[Transfe
         head = line.digest
         if seq == header.line_count and seq < len(raw) and head.hex() == header.head:
             raise StatementInvalid(seq + 1, f"Line {seq + 1} was added: the statement ends before it.")
-    count = len(lines)
+    count, claimed = len(lines), f"{header.line_count} lines are claimed, {len(lines)} are here"
     if count < header.line_count and head.hex() != header.head:
-        what = f"The end was cut off: {header.line_count} lines were written, {count} are here."
-        raise StatementInvalid(count + 1, what)
+        raise StatementInvalid(count + 1, f"The end was cut off: {claimed}.")
     if count != header.line_count:
-        what = f"The line count was altered: {header.line_count} lines are claimed, {count} are here."
-        raise StatementInvalid(None, what)
+        raise StatementInvalid(None, f"The line count was altered: {claimed}.")
     if head.hex() != header.head:
         what = "The head digest is not the last line's: it was altered, or the end was cut off."
         raise StatementInvalid(None, what)

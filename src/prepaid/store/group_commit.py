@@ -19,7 +19,7 @@ __all__ = ["GroupCommit", "UnitOfWork"]
 
 BATCH_MAX: Final = 256
 QUEUE_MAX: Final = 16_384
-_BUSY_SECONDS: Final = 30.0
+BUSY_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.0002
 
 
@@ -54,8 +54,9 @@ class GroupCommit:
     Belongs to the event loop that it is first used on.
     """
 
-    def __init__(self, unit: UnitOfWork) -> None:
+    def __init__(self, unit: UnitOfWork, *, busy_seconds: float = BUSY_SECONDS) -> None:
         self._unit = unit
+        self._busy_seconds = busy_seconds
         self._queue: deque[Waiting] = deque()
         self._writer: asyncio.Task[None] | None = None
         self._syncer = ThreadPoolExecutor(1, thread_name_prefix="prepaid-sync")
@@ -82,7 +83,9 @@ class GroupCommit:
         return future
 
     async def aclose(self) -> None:
-        """Finish what is queued, then close the database."""
+        """Finish what is queued, then close the database. Doing it again does nothing."""
+        if self._closed:
+            return
         self._closed = True
         if self._writer is not None:
             await self._writer
@@ -123,10 +126,10 @@ class GroupCommit:
         if self._unit.begin():
             return
         waiting = asyncio.get_running_loop().run_in_executor(
-            self._syncer, self._unit.begin_within, _BUSY_SECONDS, _POLL_SECONDS
+            self._syncer, self._unit.begin_within, self._busy_seconds, _POLL_SECONDS
         )
         if not await waiting:
-            raise StoreBusy(f"Another process has held the database for over {_BUSY_SECONDS:g} s.")
+            raise StoreBusy(f"Another process has held the database for over {self._busy_seconds:g} s.")
 
     async def _write_singly(self, batch: list[Waiting]) -> None:
         """Replay a batch that failed unexpectedly, so that only the culprit fails."""
@@ -149,4 +152,12 @@ def _answer(future: asyncio.Future[Any], result: object) -> None:
 def _fail(batch: list[Waiting], error: Exception) -> None:
     for _, future in batch:
         if not future.done():
-            future.set_exception(error)
+            future.set_exception(_copy(error))
+
+
+def _copy(error: Exception) -> Exception:
+    """The same error for another waiter: one instance would gather the tracebacks of all of them."""
+    copied = type(error).__new__(type(error), *error.args)
+    vars(copied).update(vars(error))
+    copied.__cause__ = error.__cause__
+    return copied

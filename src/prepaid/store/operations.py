@@ -184,6 +184,7 @@ class Fund(Operation):
     key: str
     fingerprint: bytes
     amount: int
+    keep_refusal: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +214,7 @@ class Withdraw(Operation):
     key: str
     fingerprint: bytes
     amount: int
+    keep_refusal: bool = True
 
 
 # --- sessions ------------------------------------------------------------------------------------
@@ -253,6 +255,7 @@ class CreateSession(Operation):
     auto_save: bool = True
     key_digest: bytes | None = None
     limits: Limits = field(default_factory=Limits)
+    keep_refusal: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +279,8 @@ class SetState(Operation):
 class Close(Operation):
     """Close and refund what is free; what is held follows when it settles. Result: ``Closed``.
 
-    ``key`` may be empty: then a second close is refused with ``SessionAlreadyClosed``.
+    With a ``key``, the same close again gives the same result; otherwise a second one is refused with
+    ``SessionAlreadyClosed``.
     """
 
     owner: str

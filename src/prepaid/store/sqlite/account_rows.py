@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prepaid.errors import (
+    AmountTooLarge,
     InsufficientFunds,
     PrepaidError,
     SessionAlreadyClosed,
@@ -10,6 +11,7 @@ from prepaid.errors import (
     SessionNotFound,
     SessionPaused,
 )
+from prepaid.money import AMOUNT_MAX
 from prepaid.records import SessionState
 from prepaid.store.lines import first_digest, payload
 from prepaid.store.sqlite.unit import Unit
@@ -22,6 +24,8 @@ __all__ = [
     "open_account",
     "pay_out",
     "post",
+    "why_not_active",
+    "why_not_fundable",
     "why_not_live",
     "why_not_spendable",
 ]
@@ -100,12 +104,28 @@ def why_not_live(unit: Unit, session_id: str, owner: str) -> PrepaidError | None
     return None
 
 
-def why_not_spendable(unit: Unit, session_id: str, owner: str, needed: int) -> PrepaidError:
-    """Why a hold was refused: the first reason that applies."""
+def why_not_active(unit: Unit, session_id: str, owner: str) -> PrepaidError | None:
+    """Why this owner cannot spend the session, whatever there is on it."""
     reason = why_not_live(unit, session_id, owner)
     if reason is not None:
         return reason
-    state, available, held, _, _ = unit.one(_STANDING, (session_id, owner))
-    if state == SessionState.PAUSED:
-        return SessionPaused(session_id)
+    state = unit.one(_STANDING, (session_id, owner))[0]
+    return SessionPaused(session_id) if state == SessionState.PAUSED else None
+
+
+def why_not_spendable(unit: Unit, session_id: str, owner: str, needed: int) -> PrepaidError:
+    """Why a hold was refused: the first reason that applies."""
+    reason = why_not_active(unit, session_id, owner)
+    if reason is not None:
+        return reason
+    _, available, held, _, _ = unit.one(_STANDING, (session_id, owner))
     return InsufficientFunds(needed, available, held)
+
+
+def why_not_fundable(unit: Unit, session_id: str, amount: int) -> PrepaidError | None:
+    """Whether an account, perhaps one that is not there yet, has room for ``amount`` more."""
+    row = unit.one("SELECT funded FROM account WHERE session_id = ?", (session_id,))
+    funded = row[0] if row else 0
+    if funded + amount <= AMOUNT_MAX:
+        return None
+    return AmountTooLarge(f"{amount} more than the {funded} funded so far is above {AMOUNT_MAX} base units.")

@@ -10,29 +10,37 @@ from typing import Any
 
 import apsw
 
-from prepaid.errors import StoreCorrupted, StoreError, StoreFull, StoreReadOnly, StoreTooNew
+from prepaid.errors import StoreBusy, StoreCorrupted, StoreError, StoreFull, StoreReadOnly, StoreTooNew
 from prepaid.store.lines import line_digest
 
 __all__ = ["migrate", "open_reader", "open_writer", "translated"]
 
-_READER_BUSY_MS = 5_000  # a reader only waits for recovery after a crash, and for nothing else
+_OPENING_BUSY_MS = 5_000
+"""Other processes may be opening, migrating or recovering the file; a reader waits for nothing else."""
+
+APPLICATION_ID = 0x70726570
+"""``prep`` in ASCII, in the header of each of our files."""
 
 
 def open_writer(path: Path, *, vfs: str | None = None) -> apsw.Connection:
     """The connection that writes: WAL, ``synchronous=FULL``, so that a commit survives a power cut.
 
+    A file that is not ours, or from a newer version, is left as it was.
+
     Raises:
-        StoreError: the file is damaged, not a database, read-only, or from a newer version.
+        StoreError: the file is damaged, not a database of ours, read-only, or from a newer version.
     """
     with translated(path):
         connection = apsw.Connection(str(path), vfs=vfs)
         try:
-            _configure(connection)
+            connection.set_busy_timeout(_OPENING_BUSY_MS)
+            _pending(connection, path)
+            _configure(connection, path)
             digest: Any = line_digest
             # RETURNING hands the new digest back within the statement that moves the balance.
             connection.create_scalar_function("line_digest", digest, 3, deterministic=True)
-            migrate(connection)
-            connection.set_busy_timeout(0)
+            migrate(connection, path)
+            connection.set_busy_timeout(0)  # writes poll by themselves
         except BaseException:
             connection.close(True)
             raise
@@ -43,46 +51,56 @@ def open_reader(path: Path, *, vfs: str | None = None) -> apsw.Connection:
     """A second connection for queries; WAL lets it read while the writer writes."""
     with translated(path):
         connection = apsw.Connection(str(path), vfs=vfs)
-        connection.set_busy_timeout(_READER_BUSY_MS)
+        connection.set_busy_timeout(_OPENING_BUSY_MS)
         connection.execute("PRAGMA query_only = ON")
     return connection
 
 
-def _configure(connection: apsw.Connection) -> None:
-    connection.set_busy_timeout(_READER_BUSY_MS)  # while opening; writes poll by themselves
+def _configure(connection: apsw.Connection, path: Path) -> None:
     mode = connection.execute("PRAGMA journal_mode = WAL").get
     if mode != "wal":
-        raise StoreReadOnly(f"The database cannot use write-ahead logging (it stays in {mode!r} mode).")
+        raise StoreReadOnly(f"The database {path} cannot use write-ahead logging: it stays in {mode!r} mode.")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA temp_store = MEMORY")
 
 
-def migrate(connection: apsw.Connection) -> None:
-    """Bring the schema to this version, one numbered file at a time, each in its own transaction.
+def migrate(connection: apsw.Connection, path: Path) -> None:
+    """Bring the schema to this version, one numbered file at a time, all in one transaction.
 
     Raises:
         StoreTooNew: a newer prepaid wrote this database.
+        StoreCorrupted: something else than prepaid did.
     """
-    scripts = _migrations()
-    found = connection.execute("PRAGMA user_version").get
-    if found > len(scripts):
-        raise StoreTooNew(found, len(scripts))
-    if found == len(scripts):
+    if not _pending(connection, path):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        # Read again under the lock: another process may have migrated meanwhile.
-        found = connection.execute("PRAGMA user_version").get
-        for version, script in enumerate(scripts[found:], start=found + 1):
+        # Asked again under the lock: another process may have migrated meanwhile.
+        for version, script in _pending(connection, path):
             for _ in connection.execute(script):
                 pass
             connection.execute(f"PRAGMA user_version = {version}")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _pending(connection: apsw.Connection, path: Path) -> list[tuple[int, str]]:
+    """The migrations that this database still needs, with their numbers."""
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()[0]
+    if tables and connection.execute("PRAGMA application_id").get != APPLICATION_ID:
+        raise StoreCorrupted(
+            f"{path} is a database, but not one of prepaid's.", remedy="Choose another --database."
+        )
+    scripts = _migrations()
+    found = connection.execute("PRAGMA user_version").get
+    if found > len(scripts):
+        raise StoreTooNew(found, len(scripts))
+    return list(enumerate(scripts, start=1))[found:]
 
 
 def _migrations() -> list[str]:
@@ -92,24 +110,37 @@ def _migrations() -> list[str]:
 
 
 @contextmanager
-def translated(path: Path | None = None) -> Generator[None]:
-    """SQLite's errors as ours. ``BusyError`` passes: it is a wait, not a failure."""
-    where = f" {path}" if path else ""
+def translated(path: Path) -> Generator[None]:
+    """SQLite's errors as ours; what only a mistake of ours can cause passes."""
     try:
         yield
-    except apsw.BusyError:
-        raise
+    except (apsw.BusyError, apsw.LockedError) as error:
+        raise StoreBusy(f"Another process holds the database {path} ({error}).") from error
     except apsw.FullError as error:
-        raise StoreFull(f"The disk is full; the database{where} could not grow.") from error
+        raise StoreFull(f"The disk is full; the database {path} could not grow.") from error
     except (apsw.ReadOnlyError, apsw.PermissionsError) as error:
-        raise StoreReadOnly(f"The database{where} cannot be written ({error}).") from error
+        raise StoreReadOnly(f"The database {path} cannot be written ({error}).") from error
     except apsw.CantOpenError as error:
-        raise StoreReadOnly(f"The database{where} cannot be opened or created ({error}).") from error
+        raise _cannot_open(path, error) from error
     except (apsw.CorruptError, apsw.NotADBError) as error:
-        raise StoreCorrupted(f"The database{where} is damaged or not a database ({error}).") from error
-    except (apsw.IOError, apsw.NoMemError, apsw.LockedError, apsw.ProtocolError) as error:
+        raise StoreCorrupted(f"The database {path} is damaged or not a database ({error}).") from error
+    except (apsw.IOError, apsw.NoMemError, apsw.ProtocolError) as error:
         # A sync that failed may still have reached the disk: only the same key tells.
         raise StoreError(
-            f"The database{where} could not be read or written ({error}).",
+            f"The database {path} could not be read or written ({error}).",
             remedy="Whether it was kept is unknown: retry with the same key.",
         ) from error
+
+
+def _cannot_open(path: Path, error: apsw.CantOpenError) -> StoreReadOnly:
+    if not path.parent.is_dir():
+        return StoreReadOnly(
+            f"The database {path} cannot be opened: there is no directory {path.parent}.",
+            remedy="Create the directory, or choose another --database.",
+        )
+    if path.is_dir():
+        return StoreReadOnly(
+            f"The database {path} cannot be opened: it is a directory.",
+            remedy="Choose another --database, a file.",
+        )
+    return StoreReadOnly(f"The database {path} cannot be opened or created ({error}).")

@@ -7,7 +7,7 @@ import json
 from prepaid.errors import CurrencyMismatch, InsufficientFunds, PrepaidError
 from prepaid.records import SessionState
 from prepaid.store.operations import Deposit, Fund, Funded, Withdraw
-from prepaid.store.sqlite.account_rows import add_funds, open_account, post, why_not_live
+from prepaid.store.sqlite.account_rows import add_funds, open_account, post, why_not_fundable, why_not_live
 from prepaid.store.sqlite.replay import earlier, remember, remember_refusal
 from prepaid.store.sqlite.unit import Unit, handles
 
@@ -17,42 +17,46 @@ __all__ = ["take_deposit"]
 @handles(Fund)
 def fund(unit: Unit, work: Fund) -> Funded | PrepaidError:
     """Add money to a session that is active or paused."""
-    before = _funded_before(unit, work, work.fingerprint)
-    if before is not None:
-        return before
+    if unit.one("SELECT 1 FROM account WHERE session_id = ? AND owner = ?", (work.session_id, work.owner)):
+        before = _funded_before(unit, work, "fund")
+        if before is not None:
+            return before
     reason = why_not_live(unit, work.session_id, work.owner)
+    reason = reason or why_not_fundable(unit, work.session_id, work.amount)
     if reason is not None:
-        remember_refusal(unit, work, "fund", work.fingerprint, reason)
-        return reason
+        return _refused(unit, work, "fund", reason)
     add_funds(unit, work.session_id, work.amount, "funding", work.key, work.owner)
-    return _funded(unit, work, "fund", work.fingerprint)
+    return _funded(unit, work, "fund")
 
 
 @handles(Deposit)
 def deposit(unit: Unit, work: Deposit) -> Funded | PrepaidError:
     """Add to an owner's unassigned money, opening the account at first."""
-    before = _funded_before(unit, work, work.fingerprint)
+    before = _funded_before(unit, work, "deposit")
     if before is not None:
         return before
+    reason = why_not_fundable(unit, work.session_id, work.amount)
+    if reason is not None:
+        return reason
     row = unit.one("SELECT asset FROM account WHERE session_id = ?", (work.session_id,))
     if row is None:
         open_account(unit, work.session_id, work.owner, work.asset, SessionState.DEPOSIT)
     elif row[0] != work.asset:
         return CurrencyMismatch(f"The deposit of {work.owner!r} is in {row[0]}, not in {work.asset}.")
     add_funds(unit, work.session_id, work.amount, "funding", work.key, work.owner)
-    return _funded(unit, work, "deposit", work.fingerprint)
+    return _funded(unit, work, "deposit")
 
 
 @handles(Withdraw)
 def withdraw(unit: Unit, work: Withdraw) -> Funded | PrepaidError:
     """Pay unassigned money out to its owner."""
-    before = _funded_before(unit, work, work.fingerprint)
+    before = _funded_before(unit, work, "withdraw")
     if before is not None:
         return before
     left = take_deposit(unit, work.session_id, work.amount, "owner", work.key, work.owner)
     if isinstance(left, PrepaidError):
-        return left
-    return _funded(unit, work, "withdraw", work.fingerprint)
+        return _refused(unit, work, "withdraw", left)
+    return _funded(unit, work, "withdraw")
 
 
 def take_deposit(
@@ -71,17 +75,21 @@ def take_deposit(
     return int(row[0])
 
 
-def _funded_before(
-    unit: Unit, work: Fund | Deposit | Withdraw, fingerprint: bytes
-) -> Funded | PrepaidError | None:
-    answered = earlier(unit, work.session_id, work.key, fingerprint)
+def _funded_before(unit: Unit, work: Fund | Deposit | Withdraw, kind: str) -> Funded | PrepaidError | None:
+    answered = earlier(unit, work.session_id, work.key, kind, work.fingerprint)
     return Funded(**json.loads(answered)) if isinstance(answered, str) else answered
 
 
-def _funded(unit: Unit, work: Fund | Deposit | Withdraw, kind: str, fingerprint: bytes) -> Funded:
+def _refused(unit: Unit, work: Fund | Withdraw, kind: str, reason: PrepaidError) -> PrepaidError:
+    if work.keep_refusal:
+        remember_refusal(unit, work.session_id, work.key, kind, work.fingerprint, reason)
+    return reason
+
+
+def _funded(unit: Unit, work: Fund | Deposit | Withdraw, kind: str) -> Funded:
     available, funded = unit.one(
         "SELECT available, funded FROM account WHERE session_id = ?", (work.session_id,)
     )
     response = json.dumps({"available": available, "funded": funded})
-    remember(unit, work.session_id, work.key, kind, fingerprint, response)
+    remember(unit, work.session_id, work.key, kind, work.fingerprint, response)
     return Funded(available, funded)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 from prepaid.errors import (
     BalanceTooLow,
+    CurrencyMismatch,
     InsufficientFunds,
     PrepaidError,
     SessionLimitReached,
@@ -25,10 +27,17 @@ from prepaid.store.operations import (
     SetState,
 )
 from prepaid.store.sqlite import pool_rows
-from prepaid.store.sqlite.account_rows import DEPOSIT_PREFIX, add_funds, open_account, pay_out, why_not_live
+from prepaid.store.sqlite.account_rows import (
+    DEPOSIT_PREFIX,
+    add_funds,
+    open_account,
+    pay_out,
+    why_not_fundable,
+    why_not_live,
+)
 from prepaid.store.sqlite.deposits import take_deposit
 from prepaid.store.sqlite.money import release
-from prepaid.store.sqlite.replay import earlier, remember
+from prepaid.store.sqlite.replay import earlier, remember, remember_refusal
 from prepaid.store.sqlite.unit import Unit, handles
 
 _INSERT_SESSION = """
@@ -48,11 +57,13 @@ def create(unit: Unit, wanted: CreateSession) -> Created | PrepaidError:
     owner's deposit id.
     """
     deposit_id = DEPOSIT_PREFIX + wanted.owner
-    answered = earlier(unit, deposit_id, wanted.key, wanted.fingerprint)
+    answered = earlier(unit, deposit_id, wanted.key, "create", wanted.fingerprint)
     if answered is not None:
         return answered if isinstance(answered, PrepaidError) else Created(**json.loads(answered))
     refusal = _why_not_create(unit, wanted, deposit_id)
     if refusal is not None:
+        if wanted.keep_refusal:
+            remember_refusal(unit, deposit_id, wanted.key, "create", wanted.fingerprint, refusal)
         return refusal
     amount = _carry_over(unit, wanted) if wanted.replaces is not None else _amount(unit, wanted, deposit_id)
     open_account(unit, wanted.session_id, wanted.owner, wanted.asset, SessionState.ACTIVE, wanted.expires_ms)
@@ -67,17 +78,49 @@ def create(unit: Unit, wanted: CreateSession) -> Created | PrepaidError:
 
 def _why_not_create(unit: Unit, wanted: CreateSession, deposit_id: str) -> PrepaidError | None:
     if wanted.replaces is not None:
-        return why_not_live(unit, wanted.replaces, wanted.owner)
+        return _why_not_replace(unit, wanted, wanted.replaces)
     limit = _why_over_limit(unit, wanted.owner, wanted.limits)
     if limit is not None:
         return limit
     amount = _amount(unit, wanted, deposit_id)
-    if wanted.from_deposit and amount == 0:
-        return InsufficientFunds(max(wanted.minimum, 1), 0)
-    if wanted.from_deposit and amount > _deposited(unit, deposit_id):
-        return InsufficientFunds(amount, _deposited(unit, deposit_id))
+    if wanted.from_deposit:
+        reason = _why_not_from_deposit(unit, wanted, deposit_id, amount)
+        if reason is not None:
+            return reason
     if amount < wanted.minimum:
         return BalanceTooLow(amount, wanted.minimum)
+    return why_not_fundable(unit, wanted.session_id, amount)
+
+
+def _why_not_from_deposit(
+    unit: Unit, wanted: CreateSession, deposit_id: str, amount: int
+) -> PrepaidError | None:
+    asset, deposited = _deposit(unit, deposit_id)
+    if asset is not None and asset != wanted.asset:
+        return CurrencyMismatch(f"The deposit of {wanted.owner!r} is in {asset}, not in {wanted.asset}.")
+    if amount == 0:
+        return InsufficientFunds(max(wanted.minimum, 1), 0)
+    return InsufficientFunds(amount, deposited) if amount > deposited else None
+
+
+def _why_not_replace(unit: Unit, wanted: CreateSession, replaced: str) -> PrepaidError | None:
+    """Why a session cannot be restarted. One is closed for the one that opens, so few limits can be met."""
+    reason = why_not_live(unit, replaced, wanted.owner)
+    if reason is not None:
+        return reason
+    state, asset, available = unit.one(
+        "SELECT state, asset, available FROM account WHERE session_id = ?", (replaced,)
+    )
+    if asset != wanted.asset:
+        return CurrencyMismatch(f"Session {replaced} is in {asset}, not in {wanted.asset}.")
+    (unsent,) = unit.one(
+        "SELECT coalesce(sum(amount), 0) FROM hold WHERE session_id = ? AND state = 0 AND NOT sent",
+        (replaced,),
+    )
+    if available + unsent < wanted.minimum:
+        return BalanceTooLow(available + unsent, wanted.minimum)
+    if state == SessionState.PAUSED:  # which does not count as active, as the new one will
+        return _why_over_limit(unit, wanted.owner, Limits(active_max=wanted.limits.active_max))
     return None
 
 
@@ -97,12 +140,13 @@ def _tally(unit: Unit, scope: str) -> int:
 def _amount(unit: Unit, wanted: CreateSession, deposit_id: str) -> int:
     if wanted.amount is not None:
         return wanted.amount
-    return _deposited(unit, deposit_id) if wanted.from_deposit else 0
+    return _deposit(unit, deposit_id)[1] if wanted.from_deposit else 0
 
 
-def _deposited(unit: Unit, deposit_id: str) -> int:
-    row = unit.one("SELECT available FROM account WHERE session_id = ?", (deposit_id,))
-    return row[0] if row else 0
+def _deposit(unit: Unit, deposit_id: str) -> tuple[str | None, int]:
+    """The asset and the amount of an owner's unassigned money."""
+    row = unit.one("SELECT asset, available FROM account WHERE session_id = ?", (deposit_id,))
+    return (row[0], row[1]) if row else (None, 0)
 
 
 def _carry_over(unit: Unit, wanted: CreateSession) -> int:
@@ -122,8 +166,6 @@ def _source(unit: Unit, wanted: CreateSession, deposit_id: str, amount: int) -> 
 
 
 def _describe(unit: Unit, wanted: CreateSession) -> None:
-    idle_due = None if wanted.idle_ms is None else unit.now_ms + wanted.idle_ms
-    dues = [due for due in (idle_due, wanted.expires_ms) if due is not None]
     unit.run(
         _INSERT_SESSION,
         (
@@ -135,7 +177,7 @@ def _describe(unit: Unit, wanted: CreateSession) -> None:
             unit.now_ms,
             wanted.auto_save,
             wanted.idle_ms,
-            min(dues) if dues else None,
+            _due(unit.now_ms, wanted.idle_ms, wanted.expires_ms),
             wanted.key_digest,
         ),
     )
@@ -172,11 +214,20 @@ def close(unit: Unit, work: Close) -> Closed | PrepaidError:
         "SELECT state, expires_ms FROM account WHERE session_id = ? AND owner = ?",
         (work.session_id, work.owner),
     )
-    if row is not None and row[0] < SessionState.CLOSED:
-        overdue = row[1] is not None and row[1] <= unit.now_ms
-        state = SessionState.EXPIRED if overdue else SessionState.CLOSED
-        return close_now(unit, work.session_id, state, work.key or "close")
-    return why_not_live(unit, work.session_id, work.owner) or SessionNotFound(work.session_id)
+    if row is None or row[0] == SessionState.DEPOSIT:
+        return SessionNotFound(work.session_id)
+    if work.key:
+        answered = earlier(unit, work.session_id, work.key, "close", b"")
+        if answered is not None:
+            return answered if isinstance(answered, PrepaidError) else Closed(**json.loads(answered))
+    if row[0] >= SessionState.CLOSED:
+        return why_not_live(unit, work.session_id, work.owner) or SessionNotFound(work.session_id)
+    overdue = row[1] is not None and row[1] <= unit.now_ms
+    state = SessionState.EXPIRED if overdue else SessionState.CLOSED
+    closed = close_now(unit, work.session_id, state, work.key or "close")
+    if work.key:
+        remember(unit, work.session_id, work.key, "close", b"", json.dumps(asdict(closed)))
+    return closed
 
 
 @handles(CloseIfDue)
@@ -189,17 +240,21 @@ def close_if_due(unit: Unit, work: CloseIfDue) -> Closed | None:
     )
     if row is None:
         return None
-    expires_ms, last_used_ms, held, idle_ms = row
-    if work.idle_ms is not None:
-        idle_ms = work.idle_ms
+    expires_ms, last_used_ms, held, own_idle_ms = row
     # A request in flight is use, however long ago it began.
-    idle_due = None if idle_ms is None else (unit.now_ms if held else last_used_ms) + idle_ms
-    dues = [due for due in (idle_due, expires_ms) if due is not None]
-    if dues and min(dues) <= unit.now_ms:
+    used_ms = unit.now_ms if held else last_used_ms
+    due = _due(used_ms, own_idle_ms if work.idle_ms is None else work.idle_ms, expires_ms)
+    if due is not None and due <= unit.now_ms:
         return close_now(unit, work.session_id, SessionState.EXPIRED, "expire")
-    next_look = min(dues) if dues else None
+    next_look = _due(used_ms, own_idle_ms, expires_ms)
     unit.run("UPDATE session SET due_ms = ? WHERE session_id = ?", (next_look, work.session_id))
     return None
+
+
+def _due(used_ms: int, idle_ms: int | None, expires_ms: int | None) -> int | None:
+    """When a session used at ``used_ms`` is to be closed, if ever."""
+    idle_due = None if idle_ms is None else used_ms + idle_ms
+    return min((due for due in (idle_due, expires_ms) if due is not None), default=None)
 
 
 def close_now(unit: Unit, session_id: str, state: SessionState, key: str) -> Closed:

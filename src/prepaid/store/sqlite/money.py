@@ -1,51 +1,22 @@
-"""How money moves on SQLite: holds and what becomes of them, deposits, and the lines they leave.
+"""What becomes of holds on SQLite: captured, released, or settled after a crash, and the lines they leave.
 
-A hold is one conditional UPDATE. Every line extends its session's hash chain in the same statement
-that moves the balance.
+A capture extends its session's hash chain in the same statement that moves the balance.
 """
 
 from __future__ import annotations
 
-from prepaid.errors import (
-    HoldNotFound,
-    HoldResolved,
-    IdempotencyConflict,
-    LeaseCapReached,
-    LeaseNotFound,
-    PrepaidError,
-    SessionNotFound,
-)
+from prepaid.errors import HoldNotFound, HoldResolved, PrepaidError
 from prepaid.records import HoldState, SessionState
 from prepaid.store.lines import payload
-from prepaid.store.operations import (
-    Held,
-    Hold,
-    PlaceTaken,
-    Progress,
-    Reconcile,
-    Release,
-    Settle,
-    Settled,
-)
+from prepaid.store.operations import Reconcile, Release, Settle, Settled
 from prepaid.store.sqlite import chat_rows
-from prepaid.store.sqlite.account_rows import INSERT_LINE, pay_out, post, why_not_spendable
-from prepaid.store.sqlite.replay import earlier, remember, remember_refusal
+from prepaid.store.sqlite.account_rows import INSERT_LINE, pay_out, post
+from prepaid.store.sqlite.replay import remember
 from prepaid.store.sqlite.unit import Unit, handles
 
-_EARLIER_HOLD = """
-  SELECT fingerprint, amount, state FROM hold WHERE key = ?2 AND session_id = ?1"""
+__all__ = ["release"]
 
-_RESERVE = """
-  UPDATE account SET available = available - ?1, held = held + ?1, last_used_ms = ?2
-  WHERE session_id = ?3 AND owner = ?4 AND state = 0 AND available >= ?1
-    AND (expires_ms IS NULL OR expires_ms > ?2)"""
-
-_AVAILABLE = "SELECT available FROM account WHERE session_id = ? AND owner = ?"
-
-_INSERT_HOLD = """
-  INSERT INTO hold (session_id, key, fingerprint, amount, state, captured, cost, delivered, sent,
-                    expires_ms, actor, chat_no, lease_id)
-  VALUES (?, ?, ?, ?, 0, 0, 0, 0, ?, ?, ?, ?, ?)"""
+_COST_UNKNOWN = -1
 
 _RESOLVE = """
   UPDATE hold SET state = ?1, captured = min(amount, ?2), cost = ?2
@@ -65,96 +36,8 @@ _RETURN = """
   WHERE session_id = ?4
   RETURNING state, available, owner"""
 
-_LEASE = """
-  SELECT account.owner, lease.cap, lease.cap - lease.reserved - lease.spent
-  FROM lease JOIN account USING (session_id)
-  WHERE session_id = ? AND lease_id = ? AND taker = ? AND ended_ms IS NULL AND lease.expires_ms > ?"""
-
-_LEASE_RESERVE = "UPDATE lease SET reserved = reserved + ? WHERE session_id = ? AND lease_id = ?"
-
 _LEASE_SETTLE = """
   UPDATE lease SET reserved = reserved - ?, spent = spent + ? WHERE session_id = ? AND lease_id = ?"""
-
-
-@handles(Hold)
-def hold(unit: Unit, wanted: Hold) -> Held | PlaceTaken | PrepaidError:
-    """Reserve money for one request, at most once per key."""
-    if wanted.keep_refusal:  # otherwise the key is fresh, and has no past
-        before = _held_before(unit, wanted)
-        if before is not None:
-            return before
-    if wanted.place is not None:
-        obstacle = chat_rows.obstacle(unit, wanted.session_id, wanted.place)
-        if obstacle is not None:
-            return obstacle
-    granted = _reserve(unit, wanted)
-    if isinstance(granted, PrepaidError):
-        if wanted.keep_refusal:
-            remember_refusal(unit, wanted, "hold", wanted.fingerprint, granted)
-        return granted
-    chat_no = wanted.place.chat_no if wanted.place else 0
-    unit.run(
-        _INSERT_HOLD,
-        (
-            wanted.session_id,
-            wanted.key,
-            wanted.fingerprint,
-            granted,
-            wanted.sent,
-            wanted.expires_ms,
-            wanted.owner,
-            chat_no,
-            wanted.lease_id,
-        ),
-    )
-    if chat_no:
-        chat_rows.open_turn(unit, wanted.session_id, chat_no, wanted.key)
-    return Held(wanted.key, granted)
-
-
-def _held_before(unit: Unit, wanted: Hold) -> Held | PrepaidError | None:
-    """What this key got earlier: the same hold, the same refusal, or a conflict."""
-    answered = earlier(unit, wanted.session_id, wanted.key, wanted.fingerprint)
-    if isinstance(answered, PrepaidError):
-        return answered
-    row = unit.one(_EARLIER_HOLD, (wanted.session_id, wanted.key))
-    if row is None:
-        return None
-    fingerprint, amount, state = row
-    if fingerprint != wanted.fingerprint:
-        return IdempotencyConflict(wanted.key)
-    return Held(wanted.key, amount, replayed=True, state=HoldState(state), response=answered)
-
-
-def _reserve(unit: Unit, wanted: Hold) -> int | PrepaidError:
-    owner, amount = wanted.owner, wanted.amount
-    if wanted.lease_id is not None:
-        lease = unit.one(_LEASE, (wanted.session_id, wanted.lease_id, wanted.owner, unit.now_ms))
-        if lease is None:
-            return LeaseNotFound(wanted.lease_id)
-        owner, cap, left = lease
-        if left is not None and left < wanted.minimum:
-            return LeaseCapReached("cap", cap)
-        amount = amount if left is None else min(amount, left)
-    granted = _reserve_up_to(unit, wanted, owner, amount)
-    if wanted.lease_id is not None and not isinstance(granted, PrepaidError):
-        unit.run(_LEASE_RESERVE, (granted, wanted.session_id, wanted.lease_id))
-    return granted
-
-
-def _reserve_up_to(unit: Unit, wanted: Hold, owner: str, amount: int) -> int | PrepaidError:
-    unit.run(_RESERVE, (amount, unit.now_ms, wanted.session_id, owner))
-    if unit.changes:
-        return amount
-    row = unit.one(_AVAILABLE, (wanted.session_id, owner))
-    if row is None:
-        return SessionNotFound(wanted.session_id)
-    rest = min(row[0], amount)
-    if rest >= wanted.minimum:
-        unit.run(_RESERVE, (rest, unit.now_ms, wanted.session_id, owner))
-        if unit.changes:
-            return rest
-    return why_not_spendable(unit, wanted.session_id, owner, wanted.minimum)
 
 
 @handles(Settle)
@@ -173,7 +56,9 @@ def settle(unit: Unit, work: Settle) -> Settled | PrepaidError:
     if chat_no:
         chat_rows.close_turn(unit, work.session_id, chat_no, captured, work.turn)
     if work.response is not None:
-        fingerprint = unit.one(_EARLIER_HOLD, (work.session_id, work.key))[0]
+        (fingerprint,) = unit.one(
+            "SELECT fingerprint FROM hold WHERE key = ? AND session_id = ?", (work.key, work.session_id)
+        )
         remember(unit, work.session_id, work.key, "hold", fingerprint, work.response)
     return Settled(work.key, captured, amount - captured, shortfall, available)
 
@@ -258,17 +143,6 @@ def _released_before(unit: Unit, work: Release) -> Settled | PrepaidError:
     return HoldResolved(work.key, HoldState(state).name.lower(), captured)
 
 
-@handles(Progress)
-def progress(unit: Unit, work: Progress) -> bool:
-    """Keep a running request's hold alive; ``False`` if it is resolved already."""
-    unit.run(
-        "UPDATE hold SET delivered = max(delivered, ?), expires_ms = max(expires_ms, ?)"
-        " WHERE session_id = ? AND key = ? AND state = 0",
-        (work.delivered, work.expires_ms, work.session_id, work.key),
-    )
-    return bool(unit.changes)
-
-
 @handles(Reconcile)
 def reconcile(unit: Unit, work: Reconcile) -> Settled | None:
     """Settle a hold whose request nobody watches any more; ``None`` if it was not overdue.
@@ -289,6 +163,11 @@ def reconcile(unit: Unit, work: Reconcile) -> Settled | None:
         outcome = release(unit, Release(work.session_id, work.key, exposure))
     else:
         outcome = settle(unit, Settle(work.session_id, work.key, delivered, model="interrupted"))
+        # Its caller, should it still come, must not take this for its own: the turn was not saved.
+        unit.run(
+            "UPDATE hold SET cost = ? WHERE key = ? AND session_id = ?",
+            (_COST_UNKNOWN, work.key, work.session_id),
+        )
         if exposure:
             post(unit, work.session_id, "exposure", "loss", "provider", exposure, work.key)
     assert isinstance(outcome, Settled)

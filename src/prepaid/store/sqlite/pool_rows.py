@@ -69,10 +69,11 @@ def take_from_pool(unit: Unit, work: TakeFromPool) -> Lease | PrepaidError:
 def end_lease(unit: Unit, work: EndLease) -> PrepaidError | None:
     """Give a session back; the next taker may have it."""
     row = unit.one(
-        "SELECT taker FROM lease WHERE session_id = ? AND lease_id = ? AND ended_ms IS NULL",
-        (work.session_id, work.lease_id),
+        "SELECT 1 FROM lease WHERE session_id = ?1 AND lease_id = ?2 AND ended_ms IS NULL"
+        " AND (taker = ?3 OR (?3 IS NULL AND expires_ms <= ?4))",
+        (work.session_id, work.lease_id, work.taker, unit.now_ms),
     )
-    if row is None or (work.taker is not None and work.taker != row[0]):
+    if row is None:
         return LeaseNotFound(work.lease_id)
     _end(unit, work.session_id, work.lease_id)
     return None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import apsw
@@ -16,12 +17,14 @@ __all__ = ["Queries"]
 class Queries:
     """A connection that only reads. Belongs to the thread it was opened in."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, clock: Callable[[], int]) -> None:
         self._connection = connection
+        self._path = Path(connection.filename)
         self._cursor = connection.cursor()
+        self._clock = clock
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; again does nothing."""
         self._cursor.close(True)
         self._connection.close(True)
 
@@ -36,7 +39,7 @@ class Queries:
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """All rows of a query."""
-        with translated():
+        with translated(self._path):
             return self._cursor.execute(sql, values).fetchall()
 
     def row(self, sql: str, values: Sequence[Any] = ()) -> Any:

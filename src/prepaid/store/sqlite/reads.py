@@ -111,11 +111,8 @@ class Reads(AuditReads):
 
     def losses(self, session_id: str) -> int:
         """What providers billed, or may bill, above what the session paid: ours to bear."""
-        row = self.row(
-            "SELECT coalesce(sum(amount), 0) FROM transfer WHERE session_id = ? AND debit = 'loss'",
-            (session_id,),
-        )
-        return int(row[0])
+        rows = self.rows(_LINES + "SELECT amount FROM line WHERE debit = 'loss'", (session_id,))
+        return sum(row[0] for row in rows)  # SQL's sum could overflow: nothing bounds what a provider bills
 
     # --- sessions --------------------------------------------------------------------------------
 
@@ -143,7 +140,7 @@ class Reads(AuditReads):
             where.append("session_id IN (SELECT session_id FROM session_tag WHERE tag = ?)")
             values.append(tag)
         # Of all states of one owner there is an index in id order; of some states, one each, merged.
-        where.append("state <> 4" if len(states) == len(_ALL) else f"state IN ({wanted})")
+        where.append("state <> 4" if set(states) == set(_ALL) else f"state IN ({wanted})")
         sql = f"{_SESSION} WHERE {' AND '.join(where)} ORDER BY session_id DESC LIMIT ?"
         return [_session(row) for row in self.rows(sql, (*values, limit))]
 
@@ -151,9 +148,8 @@ class Reads(AuditReads):
         """The owner's newest active session that has money."""
         row = self.row(
             "SELECT session_id FROM account WHERE owner = ? AND state = 0 AND available > 0"
-            " AND (expires_ms IS NULL OR expires_ms > unixepoch('subsec') * 1000)"
-            " ORDER BY session_id DESC LIMIT 1",
-            (owner,),
+            " AND (expires_ms IS NULL OR expires_ms > ?) ORDER BY session_id DESC LIMIT 1",
+            (owner, self._clock()),
         )
         return row[0] if row else None
 

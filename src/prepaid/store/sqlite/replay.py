@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from typing import Any
 
 from prepaid import errors
 from prepaid.errors import IdempotencyConflict, PrepaidError
-from prepaid.store.operations import Operation
 from prepaid.store.sqlite.unit import Unit
 
 __all__ = ["earlier", "remember", "remember_refusal"]
 
-_EARLIER = "SELECT fingerprint, status, response FROM operation WHERE session_id = ? AND key = ?"
+_EARLIER = "SELECT kind, fingerprint, status, response FROM operation WHERE session_id = ? AND key = ?"
+_HELD = "SELECT 1 FROM hold WHERE key = ? AND session_id = ?"
 _INSERT = "INSERT INTO operation VALUES (?, ?, ?, ?, ?, ?)"
 
 
-def earlier(unit: Unit, session_id: str, key: str, fingerprint: bytes) -> str | PrepaidError | None:
-    """The stored response, the refusal as an error, a conflict, or ``None`` for a new key."""
+def earlier(
+    unit: Unit, session_id: str, key: str, kind: str, fingerprint: bytes
+) -> str | PrepaidError | None:
+    """The stored response, the refusal as an error, a conflict, or ``None`` for a new key.
+
+    A key belongs to one kind of operation: what was a hold's cannot fund.
+    """
     row = unit.one(_EARLIER, (session_id, key))
     if row is None:
-        return None
-    stored, status, response = row
-    if stored != fingerprint:
+        taken = kind != "hold" and unit.one(_HELD, (key, session_id))
+        return IdempotencyConflict(key) if taken else None
+    if (row[0], row[1]) != (kind, fingerprint):
         return IdempotencyConflict(key)
-    return str(response) if status == "done" else _refusal(json.loads(response))
+    return str(row[3]) if row[2] == "done" else _refusal(json.loads(row[3]))
 
 
 def remember(unit: Unit, session_id: str, key: str, kind: str, fingerprint: bytes, response: str) -> None:
@@ -33,17 +39,18 @@ def remember(unit: Unit, session_id: str, key: str, kind: str, fingerprint: byte
 
 
 def remember_refusal(
-    unit: Unit, wanted: Operation, kind: str, fingerprint: bytes, error: PrepaidError
+    unit: Unit, session_id: str, key: str, kind: str, fingerprint: bytes, error: PrepaidError
 ) -> None:
-    """Keep a refusal, with its numbers. A session that does not exist keeps nothing."""
-    if isinstance(error, errors.NotFoundError):
+    """Keep a refusal, with its numbers. What does not exist keeps nothing, and a conflict is no refusal."""
+    if isinstance(error, errors.NotFoundError | errors.IdempotencyConflict):
         return
-    fields = {name: value for name, value in vars(error).items() if name not in ("what", "remedy")}
+    taken = inspect.signature(type(error)).parameters
+    fields = {name: value for name, value in vars(error).items() if name in taken}
     response = json.dumps({"error": type(error).__name__, "fields": fields})
-    unit.run(_INSERT, (wanted.session_id, wanted.key, kind, fingerprint, "refused", response))  # type: ignore[attr-defined]
+    unit.run(_INSERT, (session_id, key, kind, fingerprint, "refused", response))
 
 
 def _refusal(stored: dict[str, Any]) -> PrepaidError:
-    """The error again, from its own fields: each refusal's constructor takes exactly these."""
+    """The error again, from its own fields: they are named as its constructor's parameters."""
     kind: type[PrepaidError] = getattr(errors, stored["error"])
     return kind(**stored["fields"])

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 # Handlers register themselves by being imported.
-from prepaid.store.group_commit import GroupCommit
+from prepaid.store.group_commit import BUSY_SECONDS, GroupCommit
 from prepaid.store.operations import Operation
-from prepaid.store.sqlite import chat_rows, deposits, lifecycle, money, pool_rows
+from prepaid.store.sqlite import chat_rows, deposits, holds, lifecycle, money, pool_rows
 from prepaid.store.sqlite.connection import open_reader, open_writer
 from prepaid.store.sqlite.reads import Reads
 from prepaid.store.sqlite.unit import Unit
 
 __all__ = ["SqliteStore", "now_ms"]
 
-assert all((chat_rows, deposits, lifecycle, money, pool_rows))
+assert all((chat_rows, deposits, holds, lifecycle, money, pool_rows))
 
 T = TypeVar("T")
 
@@ -35,12 +35,24 @@ class SqliteStore:
         StoreError: the file cannot be opened, is damaged, or was written by a newer version.
     """
 
-    def __init__(self, path: Path, *, clock: Callable[[], int] = now_ms, vfs: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], int] = now_ms,
+        vfs: str | None = None,
+        busy_seconds: float = BUSY_SECONDS,
+    ) -> None:
         self.path = path
         self.clock = clock
         self._vfs = vfs
-        self._writer = GroupCommit(Unit(open_writer(path, vfs=vfs), clock))
-        self.reads = Reads(open_reader(path, vfs=vfs))
+        connection = open_writer(path, vfs=vfs)
+        try:
+            self.reads = self._open_reads()
+        except BaseException:
+            connection.close(True)
+            raise
+        self._writer = GroupCommit(Unit(connection, clock), busy_seconds=busy_seconds)
 
     def submit(self, operation: Operation) -> asyncio.Future[Any]:
         """Queue a change; await the future for its result, durable by then.
@@ -56,11 +68,14 @@ class SqliteStore:
 
     async def aclose(self) -> None:
         """Finish what is queued and close the file."""
-        self.reads.close()
         await self._writer.aclose()
+        self.reads.close()
+
+    def _open_reads(self) -> Reads:
+        return Reads(open_reader(self.path, vfs=self._vfs), self.clock)
 
     def _answer(self, question: Callable[[Reads], T]) -> T:
-        reads = Reads(open_reader(self.path, vfs=self._vfs))
+        reads = self._open_reads()
         try:
             return question(reads)
         finally:

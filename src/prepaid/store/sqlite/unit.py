@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import apsw
@@ -40,6 +41,7 @@ class Unit:
 
     def __init__(self, connection: apsw.Connection, clock: Callable[[], int]) -> None:
         self._connection = connection
+        self._path = Path(connection.filename)
         self._cursor = connection.cursor()
         self._clock = clock
         self.run: Callable[..., Any] = self._cursor.execute
@@ -48,13 +50,13 @@ class Unit:
 
     def begin(self) -> bool:
         """Start writing; ``False`` if another process is writing right now."""
-        try:
-            with translated():
+        with translated(self._path):
+            try:
                 self.run("BEGIN IMMEDIATE")
-        except apsw.BusyError:
-            return False
+            except apsw.BusyError:
+                return False
+            self._last_line = self.one("SELECT max(id) FROM transfer")[0] or 0
         self.now_ms = self._clock()
-        self._last_line = self.one("SELECT max(id) FROM transfer")[0] or 0
         return True
 
     def begin_within(self, seconds: float, poll_seconds: float) -> bool:
@@ -71,7 +73,7 @@ class Unit:
 
     def apply(self, operations: list[Operation]) -> list[object]:
         """Each operation's result, or the error instance that refuses it."""
-        with translated():
+        with translated(self._path):
             return [_HANDLERS[type(operation)](self, operation) for operation in operations]
 
     def one(self, sql: str, values: tuple[Any, ...] = ()) -> Any:
@@ -90,13 +92,14 @@ class Unit:
 
     def commit(self) -> None:
         """Make it durable; returns after the sync. Blocks, so call it off the event loop."""
-        with translated():
+        with translated(self._path):
             self.run("COMMIT")
 
     def rollback(self) -> None:
         """Undo everything since ``begin``; harmless where SQLite already did."""
         if self._connection.in_transaction:
-            self.run("ROLLBACK")
+            with translated(self._path):
+                self.run("ROLLBACK")
 
     def close(self) -> None:
         """Close the connection; the last one out checkpoints the log."""
