@@ -1,1 +1,101 @@
-"""AI sessions that are paid before they are used."""
+"""AI sessions that are paid before they are used.
+
+Fund a session, spend it on any number of requests and chats, never a unit more than it holds, and get
+back what is left. Start with ``SessionManager``.
+
+Names are loaded when they are first used, so that ``import prepaid`` costs next to nothing.
+"""
+
+# ruff: noqa: F401 -- type checkers read the names below; at run time __getattr__ finds them
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prepaid.models.catalogue import model_id
+    from prepaid.models.contract import Model
+    from prepaid.models.offline import OfflineModel
+    from prepaid.records import (
+        ChatRequest,
+        Finish,
+        Message,
+        ModelInfo,
+        Price,
+        PriceTier,
+        Role,
+        SessionState,
+        TextDelta,
+        Tool,
+        ToolCall,
+        Unit,
+        Usage,
+    )
+    from prepaid.sessions.agent_config import AgentConfig
+    from prepaid.sessions.chat import Chat
+    from prepaid.sessions.events import (
+        AIRequestFailed,
+        AIResponseReceived,
+        Event,
+        SessionClosed,
+        SessionCreated,
+        SessionPooled,
+        SessionRenewed,
+    )
+    from prepaid.sessions.leased import LeasedSession
+    from prepaid.sessions.manager import SessionManager
+    from prepaid.sessions.session import Session
+    from prepaid.statements import verify_statement
+    from prepaid.turns import Answer
+
+from prepaid import errors
+from prepaid.errors import *  # noqa: F403 -- every error is public, and errors.__all__ lists them
+
+_HOMES = {
+    "AIRequestFailed": "sessions.events",
+    "AIResponseReceived": "sessions.events",
+    "AgentConfig": "sessions.agent_config",
+    "Answer": "turns",
+    "Chat": "sessions.chat",
+    "ChatRequest": "records",
+    "Event": "sessions.events",
+    "Finish": "records",
+    "LeasedSession": "sessions.leased",
+    "Message": "records",
+    "Model": "models.contract",
+    "ModelInfo": "records",
+    "OfflineModel": "models.offline",
+    "Price": "records",
+    "PriceTier": "records",
+    "Role": "records",
+    "Session": "sessions.session",
+    "SessionClosed": "sessions.events",
+    "SessionCreated": "sessions.events",
+    "SessionManager": "sessions.manager",
+    "SessionPooled": "sessions.events",
+    "SessionRenewed": "sessions.events",
+    "SessionState": "records",
+    "TextDelta": "records",
+    "Tool": "records",
+    "ToolCall": "records",
+    "Unit": "records",
+    "Usage": "records",
+    "model_id": "models.catalogue",
+    "verify_statement": "statements",
+}
+
+__all__ = sorted([*_HOMES, *errors.__all__])  # noqa: PLE0605 -- gathered, so that it cannot drift
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'prepaid' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"prepaid.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

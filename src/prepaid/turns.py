@@ -193,7 +193,7 @@ class Turns:
         first = replace(dearest, minimum=min(quoted.minimum for quoted in quotes))
         content = None
         if question.key is not None:
-            content = fingerprint(question.request, question.price)
+            content = fingerprint(_asked(question), question.price)
         return await self.meter.open(
             question.payer, first, key=question.key, content=content, place=question.place
         )
@@ -293,6 +293,14 @@ class Turns:
             if run.output_bytes:
                 await call.settle(run.usage_so_far(), quoted=run.quoted, turn=_turn(question, run))
         await call.abandon()
+
+
+def _asked(question: Question) -> object:
+    """What a key stands for. In a chat that is the question alone: the history before it grows."""
+    if question.place is None:
+        return question.request
+    request = question.request
+    return question.place.chat_no, question.asked, request.model, request.output_tokens_max
 
 
 def _turn(question: Question, run: _Run) -> Turn | None:

@@ -1,0 +1,1 @@
+"""Sessions and what they own: lifecycle, chats, pool, clean-up, analytics, persistence."""

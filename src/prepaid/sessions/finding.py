@@ -1,0 +1,110 @@
+"""Finding sessions: by id, by API key, by user, tag and status (spec A5, C7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from prepaid.config import Settings
+from prepaid.errors import AuthenticationError, InvalidRequestError, SessionNotFound
+from prepaid.meter import Payer
+from prepaid.records import SessionState
+from prepaid.sessions import api_keys
+from prepaid.sessions.session import Session
+from prepaid.sessions.values import check_user
+from prepaid.sessions.workspace import Workspace
+
+__all__ = ["Finding"]
+
+_PAGE_MAX: Final = 1000
+
+
+class Finding:
+    """The part of ``SessionManager`` that looks sessions up."""
+
+    _workspace: Workspace
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration, as it was read when the manager was made."""
+        return self._workspace.settings
+
+    def get_session(self, session_id: str, user_id: str | None = None) -> Session:
+        """A session by id. Pass the user whenever a user asked: somebody else's does not exist (spec A5).
+
+        Raises:
+            SessionNotFound: unknown, or not this user's.
+        """
+        record = self._workspace.store.reads.session(session_id)
+        if record is None or (user_id is not None and record.owner != user_id):
+            raise SessionNotFound(session_id)
+        return self._session(session_id, record.owner)
+
+    def authenticate(self, api_key: str) -> Session:
+        """The session that an API key opens.
+
+        Raises:
+            AuthenticationError: unknown, replaced or malformed.
+        """
+        record = self._workspace.store.reads.session(api_keys.session_of(api_key))
+        if record is None or not api_keys.matches(api_key, record.key_digest):
+            raise AuthenticationError("This API key is not valid (any more).")
+        return self._session(record.session_id, record.owner)
+
+    async def get_user_sessions(
+        self,
+        user_id: str,
+        *,
+        status: str | None = None,
+        tag: str | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[Session]:
+        """A page of a user's sessions, newest first; ``before`` is the last id of the one before."""
+        return self._page(check_user(user_id), _states(status), tag, limit, before)
+
+    async def get_all_active_sessions(
+        self, *, tag: str | None = None, limit: int = 100, before: str | None = None
+    ) -> list[Session]:
+        """A page of all users' active sessions, newest first."""
+        return self._page(None, (SessionState.ACTIVE,), tag, limit, before)
+
+    async def list_sessions(
+        self,
+        *,
+        status: str | None = None,
+        tag: str | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[Session]:
+        """A page of all users' sessions, newest first."""
+        return self._page(None, _states(status), tag, limit, before)
+
+    def _page(
+        self,
+        user_id: str | None,
+        states: Sequence[SessionState],
+        tag: str | None,
+        limit: int,
+        before: str | None,
+    ) -> list[Session]:
+        if not 1 <= limit <= _PAGE_MAX:
+            raise InvalidRequestError(
+                f"limit of {limit} is not between 1 and {_PAGE_MAX}.", remedy="Page on."
+            )
+        records = self._workspace.store.reads.sessions(
+            owner=user_id, states=states, tag=tag, before=before, limit=limit
+        )
+        return [self._session(record.session_id, record.owner) for record in records]
+
+    def _session(self, session_id: str, owner: str, api_key: str | None = None) -> Session:
+        return Session(self._workspace, Payer(session_id, owner, self.settings.currency), api_key)
+
+
+def _states(status: str | None) -> tuple[SessionState, ...]:
+    if status is None:
+        return (SessionState.ACTIVE, SessionState.PAUSED, SessionState.CLOSED, SessionState.EXPIRED)
+    for state in (SessionState.ACTIVE, SessionState.PAUSED, SessionState.CLOSED, SessionState.EXPIRED):
+        if state.label == status:
+            return (state,)
+    raise InvalidRequestError(f"{status!r} is not a status.", remedy="Use active, paused, closed or expired.")

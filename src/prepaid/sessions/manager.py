@@ -1,0 +1,101 @@
+"""``SessionManager``: where users' sessions are opened, found, pooled, cleaned up and counted (spec B, C)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from prepaid.config import Settings
+from prepaid.models.contract import Model
+from prepaid.runtime import Runtime
+from prepaid.sessions.cleanup import Cleaner
+from prepaid.sessions.events import Event
+from prepaid.sessions.opening import Opening
+from prepaid.sessions.pooling import Pooling
+from prepaid.sessions.upkeep import Upkeep
+from prepaid.sessions.workspace import Workspace
+
+__all__ = ["SessionManager"]
+
+EventT = TypeVar("EventT", bound=Event)
+
+
+class SessionManager(Opening, Pooling, Upkeep):
+    """Opens and finds sessions on one database; any number of managers and processes may share it.
+
+    Use it as ``async with SessionManager("app.db") as manager:``. Settings come from the arguments,
+    then ``PREPAID_*`` in the environment, then ``prepaid.toml``, then the defaults; durations are
+    ``timedelta`` or seconds (spec C1). ``models`` are your own, by their names.
+
+    Raises:
+        ConfigError: a wrong setting, naming where it stands.
+        StoreError: the database cannot be opened.
+    """
+
+    def __init__(
+        self,
+        database: str | Path | None = None,
+        *,
+        max_active_sessions: int | None = None,
+        max_sessions_per_user: int | None = None,
+        max_chats_per_session: int | None = None,
+        auto_cleanup: bool | None = None,
+        cleanup_interval: timedelta | float | None = None,
+        session_timeout: timedelta | float | None = None,
+        logger: logging.Logger | None = None,
+        models: Iterable[Model] = (),
+        settings: Settings | None = None,
+    ) -> None:
+        sessions = {
+            "max_active_sessions": max_active_sessions,
+            "max_sessions_per_user": max_sessions_per_user,
+            "max_chats_per_session": max_chats_per_session,
+            "auto_cleanup": auto_cleanup,
+            "cleanup_interval": cleanup_interval,
+            "session_timeout": session_timeout,
+        }
+        self._runtime = Runtime(settings or _settings(database, sessions), models, logger)
+        self._workspace = Workspace(self._runtime)
+        self._cleaner = Cleaner(self._workspace)
+        self._is_down = False
+
+    def on(self, kind: type[EventT], callback: Callable[[EventT], Awaitable[None] | None]) -> None:
+        """Call ``callback`` at each event of this kind; ``Event`` stands for all (spec B12)."""
+        self._workspace.events.on(kind, callback)
+
+    def events(self) -> AsyncGenerator[Event]:
+        """Events as they happen, until the iterator is closed (spec B12)."""
+        return self._workspace.events.events()
+
+    async def shutdown(self) -> None:
+        """Stop the clean-up, save what is to be saved, close the database. Sessions stay open in it."""
+        if self._is_down:
+            return
+        self._is_down = True
+        await self._cleaner.aclose()
+        await self._workspace.events.aclose()
+        await self._runtime.aclose()
+
+    async def __aenter__(self) -> Self:
+        if self.settings.sessions.auto_cleanup:
+            self._cleaner.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.shutdown()
+
+
+def _settings(database: str | Path | None, sessions: Mapping[str, object]) -> Settings:
+    given: dict[str, Any] = {}
+    if database is not None:
+        given["database"] = str(database)
+    chosen = {name: value for name, value in sessions.items() if value is not None}
+    if chosen:
+        given["sessions"] = chosen
+    return Settings(**given)

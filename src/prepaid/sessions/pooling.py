@@ -1,0 +1,54 @@
+"""The shared pool: sessions that others may lease, within a cap and a deadline (spec B7, B8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+
+from prepaid.ledger import new_id
+from prepaid.sessions.finding import Finding
+from prepaid.sessions.leased import LeasedSession
+from prepaid.sessions.values import as_milliseconds, check_user
+from prepaid.store.operations import Lease, TakeFromPool
+
+__all__ = ["PoolStatus", "Pooling"]
+
+Amount = int | Decimal | str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatus:
+    """How many sessions are pooled, how many of them on lease, and how many there may be (spec B10)."""
+
+    pooled: int
+    leased: int
+    capacity: int
+
+
+class Pooling(Finding):
+    """The part of ``SessionManager`` that shares sessions."""
+
+    async def add_to_pool(self, session_id: str, user_id: str, *, cap: Amount | None = None) -> None:
+        """Share a session (spec B7).
+
+        Raises:
+            AlreadyPooled, PoolFull: as they say.
+        """
+        await self.get_session(session_id, user_id).add_to_pool(cap=cap)
+
+    async def get_from_pool(self, user_id: str, *, lasts: timedelta | float | None = None) -> LeasedSession:
+        """Lease the session that has waited longest, for ``lasts`` (default ``lease_seconds``) (spec B8).
+
+        Raises:
+            PoolEmpty: none is free.
+        """
+        duration = self.settings.sessions.lease_seconds if lasts is None else lasts
+        work = TakeFromPool("", check_user(user_id), new_id("lease"), as_milliseconds(duration, "lasts"))
+        lease: Lease = await self._workspace.store.submit(work)
+        return LeasedSession(self._workspace, lease, self.settings.currency)
+
+    def get_pool_status(self) -> PoolStatus:
+        """How full the pool is (spec B10)."""
+        pooled, leased = self._workspace.store.reads.pool_counts()
+        return PoolStatus(pooled, leased, self._workspace.setting("pool_size"))

@@ -1,0 +1,201 @@
+"""A funded session: one account, any number of chats (spec A, C)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from dataclasses import replace
+from decimal import Decimal
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from prepaid.errors import ChatNotFound, InvalidRequestError
+from prepaid.money import parse_amount
+from prepaid.records import SessionState, TextDelta, ToolCall, UsageLine
+from prepaid.sessions.agent_config import AgentConfig
+from prepaid.sessions.api_keys import new_api_key
+from prepaid.sessions.chat import Chat
+from prepaid.sessions.events import SessionClosed, SessionPooled, SessionRenewed
+from prepaid.sessions.session_view import SessionView
+from prepaid.sessions.values import check_name, check_tags, to_json
+from prepaid.statements import build_statement
+from prepaid.store.operations import (
+    AddToPool,
+    Close,
+    Closed,
+    CreateChat,
+    Funded,
+    RemoveFromPool,
+    SetKey,
+    SetState,
+    SwitchChat,
+)
+from prepaid.turns import Answer
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["Session"]
+
+
+class Session(SessionView):
+    """A user's session; a cheap handle that is bound to its owner.
+
+    ``api_key`` is there once, on the handle that created it or issued it.
+    """
+
+    __slots__ = ()
+
+    async def fund(self, amount: int | Decimal | str, *, key: str | None = None) -> Funded:
+        """Add money: ``"10 USD"``, a ``Decimal``, or an int of base units; never a float.
+
+        Raises:
+            InvalidAmount: one of its subclasses.
+            SessionAlreadyClosed, SessionExpired: too late.
+        """
+        units = parse_amount(amount, self.asset)
+        funded = await self._workspace.ledger.fund(self.session_id, self.user_id, units, key)
+        self._workspace.events.emit(SessionRenewed(self.session_id, self.user_id, funded.available))
+        return funded
+
+    async def get_statement(self) -> dict[str, Any]:
+        """Every movement of its money, chained by hash (spec D4); ``verify_statement`` checks it."""
+        session_id = self.session_id
+        return await self._workspace.store.report(lambda reads: build_statement(reads, session_id))
+
+    async def get_usage(self) -> list[UsageLine]:
+        """What it spent by day, chat, model and spender (spec A7)."""
+        session_id = self.session_id
+        return await self._workspace.store.report(lambda reads: reads.usage(session_id))
+
+    async def issue_api_key(self) -> str:
+        """A new API key; the one before stops working."""
+        api_key, digest = new_api_key(self.session_id)
+        await self._workspace.store.submit(SetKey(self.session_id, self.user_id, digest))
+        self.api_key = api_key
+        return api_key
+
+    async def create_new_chat(
+        self,
+        *,
+        chat_name: str = "",
+        agent_config: AgentConfig | None = None,
+        system_prompt: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        tags: Iterable[str] = (),
+        max_messages: int | None = None,
+    ) -> Chat:
+        """Open a chat and make it the current one.
+
+        Raises:
+            ChatLimitReached: ``max_chats_per_session``.
+            SessionAlreadyClosed, SessionExpired: too late.
+        """
+        config = agent_config or AgentConfig()
+        if system_prompt is not None:
+            config = replace(config, system_prompt=system_prompt)
+        if max_messages is not None and max_messages < 2:  # noqa: PLR2004 -- a turn has two
+            raise InvalidRequestError(f"max_messages of {max_messages} is below 2.", remedy="A turn has two.")
+        work = CreateChat(
+            self.session_id,
+            self.user_id,
+            check_name(chat_name, "chat_name"),
+            config.to_json(),
+            to_json(metadata, "metadata"),
+            check_tags(tags),
+            max_messages,
+            self._workspace.limits,
+        )
+        chat_no = await self._workspace.store.submit(work)
+        self._workspace.attach(self.session_id, chat_no, config)
+        return Chat(self._workspace, self._payer, chat_no)
+
+    def get_chat(self, chat_id: str | int) -> Chat:
+        """A chat by id, or by its number in this session.
+
+        Raises:
+            ChatNotFound: this session has no such chat.
+        """
+        chat = Chat(self._workspace, self._payer, self._chat_no(chat_id))
+        _ = chat.record
+        return chat
+
+    async def get_chats(self) -> list[Chat]:
+        """All its chats, oldest first."""
+        records = self._workspace.store.reads.chats(self.session_id)
+        return [Chat(self._workspace, self._payer, record.chat_no) for record in records]
+
+    @property
+    def current_chat(self) -> Chat | None:
+        """The chat that ``send_message`` goes to."""
+        chat_no = self.record.current_chat
+        return Chat(self._workspace, self._payer, chat_no) if chat_no else None
+
+    async def switch_to_chat(self, chat_id: str | int) -> Chat:
+        """Make a chat the current one (spec C4)."""
+        chat_no = self._chat_no(chat_id)
+        await self._workspace.store.submit(SwitchChat(self.session_id, self.user_id, chat_no))
+        return Chat(self._workspace, self._payer, chat_no)
+
+    async def send_message(self, text: str, *, key: str | None = None) -> Answer:
+        """Ask in the current chat; the first question opens one. See ``Chat.send_message``."""
+        chat = self.current_chat or await self.create_new_chat()
+        return await chat.send_message(text, key=key)
+
+    async def stream_message(
+        self, text: str, *, key: str | None = None
+    ) -> AsyncGenerator[TextDelta | ToolCall | Answer]:
+        """Ask in the current chat, and get the answer as it comes. See ``Chat.stream_message``."""
+        chat = self.current_chat or await self.create_new_chat()
+        async for event in chat.stream_message(text, key=key):
+            yield event
+
+    def _chat_no(self, chat_id: str | int) -> int:
+        if isinstance(chat_id, int):
+            return chat_id
+        session_id, _, number = chat_id.rpartition(".")
+        if session_id != self.session_id or not (number.isascii() and number.isdecimal()):
+            raise ChatNotFound(chat_id)
+        return int(number)
+
+    async def pause(self) -> None:
+        """Refuse to spend until resumed."""
+        await self._workspace.store.submit(SetState(self.session_id, self.user_id, SessionState.PAUSED))
+
+    async def resume(self) -> None:
+        """Spend again."""
+        work = SetState(self.session_id, self.user_id, SessionState.ACTIVE, self._workspace.limits)
+        await self._workspace.store.submit(work)
+
+    async def close(self) -> Closed:
+        """End it: what is free is refunded at once, what is held as soon as it settles (spec A6).
+
+        Raises:
+            SessionAlreadyClosed: a second time.
+        """
+        closed: Closed = await self._workspace.store.submit(Close(self.session_id, self.user_id))
+        self._workspace.detach(self.session_id)
+        self._workspace.events.emit(
+            SessionClosed(self.session_id, self.user_id, closed.refunded, closed.held, closed.expired)
+        )
+        return closed
+
+    async def add_to_pool(self, *, cap: int | Decimal | str | None = None) -> None:
+        """Share it: others may lease it and spend up to ``cap`` each, accounted to them (spec B7, B8)."""
+        limit = None if cap is None else parse_amount(cap, self.asset)
+        await self._workspace.store.submit(
+            AddToPool(self.session_id, self.user_id, limit, self._workspace.limits)
+        )
+        self._workspace.events.emit(SessionPooled(self.session_id, self.user_id))
+
+    async def remove_from_pool(self) -> None:
+        """Stop sharing it; a lease that runs ends at its deadline."""
+        await self._workspace.store.submit(RemoveFromPool(self.session_id, self.user_id))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.state < SessionState.CLOSED:
+            await self.close()

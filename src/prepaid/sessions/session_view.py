@@ -1,0 +1,147 @@
+"""What a session is and says of itself: identity, balances, description, numbers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from prepaid.errors import SessionNotFound
+from prepaid.meter import Payer
+from prepaid.money import Currency, currency, format_amount
+from prepaid.records import Account, SessionRecord, SessionState
+from prepaid.sessions.values import as_time
+
+if TYPE_CHECKING:
+    from prepaid.sessions.workspace import Workspace
+
+__all__ = ["SessionStats", "SessionView"]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStats:
+    """A session in numbers (spec B10, C8); amounts in base units."""
+
+    session_id: str
+    user_id: str
+    state: str
+    is_active: bool
+    is_paused: bool
+    chat_count: int
+    total_messages: int
+    request_count: int
+    created_at: datetime
+    last_activity: datetime
+    expires_at: datetime | None
+    funded: int
+    available: int
+    held: int
+    spent: int
+    refunded: int
+
+
+class SessionView:
+    """The part of ``Session`` that only reads. Every property is as of now."""
+
+    __slots__ = ("_payer", "_workspace", "api_key")
+
+    def __init__(self, workspace: Workspace, payer: Payer, api_key: str | None = None) -> None:
+        self._workspace = workspace
+        self._payer = payer
+        self.api_key = api_key
+
+    @property
+    def session_id(self) -> str:
+        """Its id; ids sort by the time of creation."""
+        return self._payer.session_id
+
+    @property
+    def user_id(self) -> str:
+        """Its owner."""
+        return self._payer.owner
+
+    @property
+    def asset(self) -> Currency:
+        """The currency of its account."""
+        return currency(self._payer.asset)
+
+    @property
+    def account(self) -> Account:
+        """Its balances as of now.
+
+        Raises:
+            SessionNotFound: it is not this owner's (any more).
+        """
+        account = self._workspace.store.reads.account(self.session_id)
+        if account is None or (account.owner != self.user_id and self._payer.lease_id is None):
+            raise SessionNotFound(self.session_id)
+        return account
+
+    @property
+    def record(self) -> SessionRecord:
+        """What is kept of it, as of now."""
+        record = self._workspace.store.reads.session(self.session_id)
+        if record is None:
+            raise SessionNotFound(self.session_id)
+        return record
+
+    @property
+    def available(self) -> int:
+        """Base units that can be spent right now."""
+        return self.account.available
+
+    @property
+    def state(self) -> SessionState:
+        """Active, paused, closed or expired."""
+        return self.account.state
+
+    @property
+    def name(self) -> str:
+        """The name it was given."""
+        return self.record.name
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What the app keeps with it."""
+        kept: dict[str, Any] = json.loads(self.record.metadata)
+        return kept
+
+    @property
+    def preferences(self) -> dict[str, Any]:
+        """The user's preferences."""
+        kept: dict[str, Any] = json.loads(self.record.preferences)
+        return kept
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags it was given."""
+        return self.record.tags
+
+    async def get_stats(self) -> SessionStats:
+        """The session in numbers."""
+        account, record = self.account, self.record
+        chats = self._workspace.store.reads.chats(self.session_id)
+        return SessionStats(
+            session_id=self.session_id,
+            user_id=account.owner,
+            state=account.state.label,
+            is_active=account.state is SessionState.ACTIVE,
+            is_paused=account.state is SessionState.PAUSED,
+            chat_count=record.chat_count,
+            total_messages=sum(chat.message_count for chat in chats),
+            request_count=account.request_count,
+            created_at=as_time(record.created_ms),
+            last_activity=as_time(account.last_used_ms),
+            expires_at=None if record.expires_ms is None else as_time(record.expires_ms),
+            funded=account.funded,
+            available=account.available,
+            held=account.held,
+            spent=account.spent,
+            refunded=account.refunded,
+        )
+
+    def __repr__(self) -> str:
+        account = self.account
+        balance = format_amount(account.available, self.asset)
+        return f"<Session {self.session_id} of {account.owner!r}: {account.state.label}, {balance} available>"

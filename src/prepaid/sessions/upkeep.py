@@ -1,0 +1,78 @@
+"""Upkeep: clean-up, configuration at run time, and numbers (spec B9, B10, B11, C8, C9)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Final
+
+from prepaid.errors import InvalidRequestError
+from prepaid.money import parse_amount
+from prepaid.sessions.analytics import SystemStats, UserActivity, system_stats, user_activity
+from prepaid.sessions.cleanup import close_due_sessions, close_idle_sessions
+from prepaid.sessions.finding import Finding
+from prepaid.sessions.session_view import SessionStats
+from prepaid.sessions.values import as_milliseconds, check_user
+from prepaid.store.operations import Closed, SaveSettings
+
+__all__ = ["Upkeep"]
+
+Amount = int | Decimal | str
+_POOL_SIZE_MAX: Final = 1_000_000
+
+
+class Upkeep(Finding):
+    """The part of ``SessionManager`` that keeps the house and counts what is in it."""
+
+    async def cleanup_old_sessions(
+        self, *, max_age: timedelta | float | None = None, limit: int = 10_000
+    ) -> list[Closed]:
+        """Close and refund sessions that are expired or idle too long, up to ``limit`` (spec B9).
+
+        Without ``max_age``, by each session's own ``session_timeout``: work proportional to what is due.
+        """
+        if max_age is None:
+            return await close_due_sessions(self._workspace, limit)
+        return await close_idle_sessions(self._workspace, as_milliseconds(max_age, "max_age"), limit)
+
+    async def update_config(
+        self,
+        *,
+        minimum_balance: Amount | None = None,
+        session_timeout: timedelta | float | None = None,
+        pool_size: int | None = None,
+    ) -> None:
+        """Change the configuration for every process from now on (spec B11). The operator's to call.
+
+        A new ``session_timeout`` holds for sessions opened after it.
+        """
+        values: list[tuple[str, str]] = []
+        if minimum_balance is not None:
+            units = 0 if minimum_balance == 0 else parse_amount(minimum_balance, self.settings.asset)
+            values.append(("minimum_balance", str(units)))
+        if session_timeout is not None:
+            values.append(("session_timeout_ms", str(as_milliseconds(session_timeout, "session_timeout"))))
+        if pool_size is not None:
+            if not 0 <= pool_size <= _POOL_SIZE_MAX:
+                raise InvalidRequestError(
+                    f"pool_size of {pool_size} is not between 0 and {_POOL_SIZE_MAX}.",
+                    remedy="Choose such a size.",
+                )
+            values.append(("pool_size", str(pool_size)))
+        await self._workspace.store.submit(SaveSettings("", tuple(values)))
+
+    async def get_session_stats(self, session_id: str, user_id: str | None = None) -> SessionStats:
+        """A session in numbers (spec B10)."""
+        return await self.get_session(session_id, user_id).get_stats()
+
+    def get_user_session_count(self, user_id: str) -> int:
+        """How many sessions a user ever opened (spec B10)."""
+        return self._workspace.store.reads.tally("all:" + check_user(user_id))
+
+    async def get_system_stats(self) -> SystemStats:
+        """All active sessions in numbers (spec C9)."""
+        return await self._workspace.store.report(system_stats)
+
+    async def get_user_activity(self, user_id: str) -> UserActivity:
+        """One user's sessions in numbers (spec C9)."""
+        return await self._workspace.store.report(lambda reads: user_activity(reads, user_id))
