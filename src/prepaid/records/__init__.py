@@ -1,0 +1,52 @@
+"""The nouns: frozen records that every layer passes on and none changes.
+
+Amounts are base units of the account's currency; times are milliseconds since the Unix epoch
+in database time (``at_ms``) or ``datetime`` in UTC where a user reads them.
+"""
+
+from __future__ import annotations
+
+from prepaid.records.ledger import Account, Hold, HoldState, SessionState, Transfer
+from prepaid.records.models import (
+    ChatRequest,
+    Finish,
+    FinishReason,
+    Message,
+    ModelEvent,
+    Role,
+    TextDelta,
+    Tool,
+    ToolCall,
+    Usage,
+)
+from prepaid.records.prices import ALL_CHAT_APIS, Api, ModelInfo, Price, PriceTier, Quote, Unit
+from prepaid.records.sessions import ChatRecord, SessionRecord, StoredMessage, UsageLine
+
+__all__ = [
+    "ALL_CHAT_APIS",
+    "Account",
+    "Api",
+    "ChatRecord",
+    "ChatRequest",
+    "Finish",
+    "FinishReason",
+    "Hold",
+    "HoldState",
+    "Message",
+    "ModelEvent",
+    "ModelInfo",
+    "Price",
+    "PriceTier",
+    "Quote",
+    "Role",
+    "SessionRecord",
+    "SessionState",
+    "StoredMessage",
+    "TextDelta",
+    "Tool",
+    "ToolCall",
+    "Transfer",
+    "Unit",
+    "Usage",
+    "UsageLine",
+]

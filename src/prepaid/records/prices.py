@@ -1,0 +1,83 @@
+"""The nouns of prices, and of the catalogue that lists them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Literal
+
+__all__ = [
+    "ALL_CHAT_APIS",
+    "Api",
+    "ModelInfo",
+    "Price",
+    "PriceTier",
+    "Quote",
+    "Unit",
+]
+
+
+class Unit(StrEnum):
+    """What a price counts."""
+
+    TOKEN = "token"  # noqa: S105 -- a model token, not a credential
+    BYTE = "byte"
+
+
+@dataclass(frozen=True, slots=True)
+class PriceTier:
+    """Prices that hold for the whole request once its input exceeds ``input_above`` units."""
+
+    input_above: int
+    input_per_million: int
+    output_per_million: int
+    cache_read_per_million: int
+    cache_write_per_million: int
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Base units of ``asset`` per million tokens or bytes, plus ``per_request`` once."""
+
+    asset: str
+    unit: Unit
+    tiers: tuple[PriceTier, ...]
+    """Ascending by ``input_above``; the first is 0."""
+    per_request: int = 0
+
+    @classmethod
+    def flat(cls, asset: str, unit: Unit, input_per_million: int, output_per_million: int) -> Price:
+        """A price without tiers, where cached input costs as much as other input."""
+        tier = PriceTier(0, input_per_million, output_per_million, input_per_million, input_per_million)
+        return cls(asset, unit, (tier,))
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """The worst case of one request, at a pinned price.
+
+    ``amount`` pays for the whole ``output_units`` limit; ``minimum`` for the input and one unit of output.
+    """
+
+    model: str
+    price: Price
+    input_units: int
+    output_units: int
+    amount: int
+    minimum: int
+
+
+Api = Literal["chat", "tools", "images", "structured_output", "embeddings"]
+ALL_CHAT_APIS: Final[frozenset[Api]] = frozenset({"chat", "tools", "images", "structured_output"})
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model as the catalogue lists it."""
+
+    name: str
+    price: Price
+    context_tokens_max: int
+    output_tokens_max: int
+    apis: frozenset[Api]
+    provider: str

@@ -1,0 +1,115 @@
+"""Operations on sessions: opened, paused, closed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from prepaid.records import SessionState
+from prepaid.store.operations.base import Operation
+
+__all__ = [
+    "Close",
+    "CloseIfDue",
+    "Closed",
+    "CreateSession",
+    "Created",
+    "Limits",
+    "SetKey",
+    "SetState",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds that a creation must respect in every process at once (spec C11)."""
+
+    active_max: int | None = None
+    per_user_max: int | None = None
+    chats_max: int | None = None
+    pool_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CreateSession(Operation):
+    """Open a session. Result: ``Created``.
+
+    ``amount`` comes from outside, or from the owner's deposit (all of it when ``amount`` is ``None``).
+    ``replaces`` closes that session first and carries over what it refunds (restart, spec A8).
+    """
+
+    owner: str
+    asset: str
+    key: str
+    fingerprint: bytes
+    amount: int | None
+    from_deposit: bool = False
+    replaces: str | None = None
+    minimum: int = 0
+    name: str = ""
+    metadata: str = "{}"
+    preferences: str = "{}"
+    tags: tuple[str, ...] = ()
+    expires_ms: int | None = None
+    idle_ms: int | None = None
+    auto_save: bool = True
+    key_digest: bytes | None = None
+    limits: Limits = field(default_factory=Limits)
+    keep_refusal: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The session under this key: a new one, or the one that the same key opened before."""
+
+    session_id: str
+    available: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetState(Operation):
+    """Pause or resume. Result: ``None``."""
+
+    owner: str
+    state: SessionState
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Close(Operation):
+    """Close and refund what is free; what is held follows when it settles. Result: ``Closed``.
+
+    With a ``key``, the same close again gives the same result; otherwise a second one is refused with
+    ``SessionAlreadyClosed``.
+    """
+
+    owner: str
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What a close paid back now, and what is still held by requests in flight."""
+
+    session_id: str
+    owner: str
+    refunded: int
+    held: int
+    expired: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CloseIfDue(Operation):
+    """Close a session that is past its expiry or idle too long; otherwise put off the next look.
+
+    Result: ``Closed | None``. ``idle_ms`` overrides the age that the session was created with.
+    """
+
+    idle_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetKey(Operation):
+    """Replace a session's API key by another, whose digest this is."""
+
+    owner: str
+    key_digest: bytes
