@@ -50,7 +50,8 @@ _LINES = f"""
     UNION ALL
     SELECT {_OLDER}
     FROM line JOIN transfer ON transfer.id = line.previous
-    LIMIT (SELECT line_count + 1 FROM account WHERE session_id = ?1)  -- a damaged chain may lead in circles
+    -- A damaged chain may lead in circles.
+    LIMIT coalesce((SELECT line_count + 1 FROM account WHERE session_id = ?1), 0)
   )
 """
 
