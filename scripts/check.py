@@ -1,0 +1,67 @@
+"""Checks everything, as the README's test command and CI do: style, types, layers, tests, coverage.
+
+    uv run scripts/check.py
+
+Every step runs, whatever the ones before it found; the exit code is 0 only if all of them passed.
+Arguments are passed to pytest.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+
+COVERED_WHOLE: Final = (
+    "src/prepaid/ledger.py",
+    "src/prepaid/meter.py",
+    "src/prepaid/money.py",
+    "src/prepaid/pricing.py",
+    "src/prepaid/turns.py",
+    "src/prepaid/store/sqlite/holds.py",
+    "src/prepaid/store/sqlite/money.py",
+)
+"""Where money moves, every branch is tested."""
+
+
+def steps(pytest_arguments: list[str]) -> dict[str, list[str]]:
+    """Every step by its name, in the order they are run."""
+    covered = ",".join(COVERED_WHOLE)
+    return {
+        "format": ["ruff", "format", "--check", "."],
+        "lint": ["ruff", "check", "."],
+        "types": ["mypy"],
+        "layers": ["lint-imports"],
+        "tests": ["pytest", "-n", "2", "--cov", "--cov-report=", *pytest_arguments],
+        "coverage": ["coverage", "report", "--skip-covered"],
+        "coverage of money": ["coverage", "report", f"--include={covered}", "--fail-under=100"],
+    }
+
+
+def run(name: str, command: list[str]) -> bool:
+    """Run one step and say how it went and how long it took."""
+    print(f"\n=== {name}: {' '.join(command)}", flush=True)
+    started = time.monotonic()
+    code = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode  # noqa: S603
+    print(
+        f"=== {name}: {'passed' if code == 0 else f'FAILED ({code})'} in {time.monotonic() - started:.0f} s"
+    )
+    return code == 0
+
+
+def main() -> int:
+    """All steps; 1 if any failed."""
+    # The tools stand beside this interpreter, whether or not its environment was activated.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    failed = [name for name, command in steps(sys.argv[1:]).items() if not run(name, command)]
+    print(f"\nfailed: {', '.join(failed)}" if failed else "\nall checks passed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
