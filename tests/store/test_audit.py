@@ -1,0 +1,164 @@
+"""The audit finds what it says it finds: each rule is broken once, by hand, and reported."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import apsw
+import pytest
+
+from prepaid.audit import audit
+from prepaid.errors import InsufficientFunds
+from prepaid.records import Message, Role
+from prepaid.store.lines import line_digest, payload_of
+from prepaid.store.operations import AddToPool, Limits, Place, TakeFromPool, Turn
+from prepaid.store.sqlite.reads_audit import _RULES
+
+from .books import append, chat, close, create, deposit, hold, settle, withdraw
+
+CHAIN = "lines are chained by hash"
+SUMS = "an account is the sum of its lines (guarantee 1)"
+FILE = "the file is sound"
+
+BROKEN = {
+    "funded = available + held + spent + refunded": [
+        "UPDATE account SET available = available + 1 WHERE session_id = 's1'"
+    ],
+    "held = its open holds (guarantee 2)": ["UPDATE hold SET amount = amount + 1 WHERE key = 'open'"],
+    "spent = what its holds captured": [
+        "UPDATE hold SET captured = captured - 1, cost = cost - 1 WHERE key = 'done'"
+    ],
+    "a hold captures at most its amount, its cost, and only once captured": [
+        "UPDATE hold SET cost = captured - 1 WHERE key = 'done'"
+    ],
+    "a hold has one line, of what it captured (guarantee 4)": [
+        "UPDATE hold SET key = 'moved' WHERE key = 'done'"
+    ],
+    "a hold belongs to an account that is no deposit": [
+        "UPDATE hold SET session_id = 'deposit:ann' WHERE key = 'open'"
+    ],
+    "a refused key has no hold (guarantee 5)": ["UPDATE operation SET key = 'open' WHERE key = 'refused'"],
+    "a session that has ended has nothing available": [
+        "UPDATE account SET state = 2 WHERE session_id = 's1'"
+    ],
+    "every line is in its account's chain": ["UPDATE transfer SET session_id = 'nobody' WHERE key = 'done'"],
+    "a session has an account, and an account that is no deposit a session": [
+        "DELETE FROM session WHERE session_id = 's1'"
+    ],
+    "a session that has ended says when": ["UPDATE session SET closed_ms = NULL WHERE session_id = 's2'"],
+    "what deposits paid to sessions, sessions got": [
+        "UPDATE transfer SET credit = 'owner' WHERE kind = 'withdraw' AND credit = 'session'"
+    ],
+    "tallies count sessions": ["UPDATE tally SET n = n + 1 WHERE scope = 'all:ann'"],
+    "a lease has reserved what its open holds hold": ["UPDATE lease SET reserved = reserved + 1"],
+    "a lease has spent what its holds captured": ["UPDATE lease SET spent = spent + 1"],
+    "a lease stays within its cap": ["UPDATE lease SET cap = 1"],
+    "a pooled session is live, and its lease runs": ["UPDATE lease SET ended_ms = 1"],
+    "a session counts its chats, and its current one is among them": ["UPDATE session SET current_chat = 9"],
+    "a chat's open turn is an open hold's, and the other way round": ["UPDATE chat SET open_turn = NULL"],
+    "a chat has spent what its holds captured": ["UPDATE chat SET spent = spent + 1"],
+    "a chat counts its messages, without gaps": ["DELETE FROM message WHERE body = 'two'"],
+    "every message is in a chat": ["INSERT INTO message VALUES (9000000000, 0, 1, 0, 'stray')"],
+    CHAIN: ["UPDATE transfer SET model = 'dearer' WHERE key = 'done'"],
+    SUMS: ["UPDATE transfer SET amount = amount - 1 WHERE key = 'done'"],
+    FILE: ["UPDATE hold SET captured = amount + 1 WHERE key = 'done'"],
+}
+
+
+@pytest.fixture
+async def books(open_store):
+    """A database with something of everything in it."""
+    store = open_store()
+    say = store.submit
+    await say(deposit(500, "d"))
+    await say(create("s1", 200, from_deposit=True))
+    await say(withdraw(100, "w"))
+    await say(create("s2"))
+    await say(close("s2"))
+    await say(chat("s1"))
+    await say(append(*(Message(Role.USER, text) for text in ("one", "two", "three")), session_id="s1"))
+    await say(hold(20, "done", "s1", place=Place(1, 0, 2)))
+    await say(settle(10, "done", "s1", turn=Turn((Message(Role.USER, "q"), Message(Role.ASSISTANT, "a")), 1)))
+    await say(hold(20, "open", "s1", place=Place(1, 1, 2)))
+    with pytest.raises(InsufficientFunds):
+        await say(hold(900, "refused", "s1"))
+    await say(AddToPool("s1", "ann", 100, Limits()))
+    await say(TakeFromPool("", "bob", "lease", 10_000))
+    await say(hold(20, "lent", "s1", owner="bob", lease_id="lease"))
+    await say(settle(10, "lent", "s1"))
+    await say(hold(20, "lent open", "s1", owner="bob", lease_id="lease"))
+    return store
+
+
+@pytest.fixture
+def tamper(books, tmp_path):
+    """Changes the file as no operation could."""
+
+    def tampering(*statements):
+        with_hands = apsw.Connection(str(tmp_path / "ledger.db"))
+        for statement in (
+            "PRAGMA ignore_check_constraints = ON",
+            "DROP TRIGGER transfer_is_final",
+            "DROP TRIGGER transfer_is_kept",
+            "DROP TRIGGER tally_moved",
+            *statements,
+        ):
+            with_hands.execute(statement)
+        with_hands.close()
+
+    return tampering
+
+
+async def test_sound_books_are_clean(books):
+    report = await books.report(audit)
+    assert report.is_clean
+    assert str(report) == "3 accounts and 8 lines: all of it adds up."
+
+
+def test_every_rule_is_broken_once():
+    assert set(BROKEN) == {*_RULES, CHAIN, SUMS, FILE}
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+async def test_a_broken_rule_is_found(rule, books, tamper):
+    tamper(*BROKEN[rule])
+    report = await books.report(audit)
+    assert not report.is_clean
+    assert rule in {finding.rule for finding in report.findings}, str(report)
+    assert f"{len(report.findings)} contradictions" in str(report)
+    assert f"[{rule}]" in str(report)
+
+
+def last_line(books):
+    return books.reads.transfers("s1")[-1]
+
+
+@pytest.mark.parametrize(
+    "forgery",
+    [
+        "UPDATE account SET last_line = (SELECT previous FROM transfer WHERE id = last_line) WHERE session_id = 's1'",
+        "UPDATE account SET last_line = NULL WHERE session_id = 's1'",
+        "UPDATE account SET head = x'00' WHERE session_id = 's1'",
+        "UPDATE transfer SET seq = seq + 1 WHERE key = 'done'",
+        "UPDATE transfer SET digest = x'00' WHERE key = 'done'",
+        "UPDATE transfer SET previous = id WHERE key = 'done'",
+        "UPDATE transfer SET previous = NULL WHERE key = 'done'",
+    ],
+)
+async def test_a_broken_chain_is_found(forgery, books, tamper):
+    tamper(forgery)
+    assert CHAIN in {finding.rule for finding in (await books.report(audit)).findings}
+
+
+async def test_a_forged_chain_is_found_by_its_sums(books, tamper):
+    """Whoever writes a line with the right digest still has to make the books agree."""
+    line = last_line(books)
+    before = books.reads.transfers("s1")[-2].digest
+    forged = line_digest(before, line.seq, payload_of(replace(line, amount=line.amount - 1))).hex()
+    tamper(
+        f"UPDATE transfer SET amount = amount - 1, digest = x'{forged}' WHERE key = 'lent'",
+        f"UPDATE account SET head = x'{forged}' WHERE session_id = 's1'",
+    )
+    found = {finding.rule for finding in (await books.report(audit)).findings}
+    assert CHAIN not in found
+    assert {SUMS, "a hold has one line, of what it captured (guarantee 4)"} <= found
