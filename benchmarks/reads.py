@@ -1,0 +1,114 @@
+"""The last 50 messages of 10,000, and one user's page among 100,000 sessions, against sqlite3 by hand.
+
+By hand: a statement of its own with the standard library on the very same file, its rows made into dicts.
+Ours: ``chat.get_history()`` and ``manager.get_user_sessions()``, which check the chat and return records
+and handles.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from statistics import median
+
+from benchmarks.context import Context
+from benchmarks.filling import (
+    fill_chat,
+    new_chats,
+    new_session_ids,
+    open_sessions,
+    opened_manager,
+    owner,
+    store_of,
+)
+from benchmarks.floor import connect
+from benchmarks.harness import Figure, interleave, micros, ratios, timed
+
+PAGE = 50
+USERS = 1_000
+TIMES = 200
+
+_MESSAGES = """
+  SELECT id - ?1 AS seq, turn, kind, at_ms, body FROM message WHERE id > ?1 AND id <= ?2
+  ORDER BY id DESC LIMIT 50"""
+
+_SESSIONS = """
+  SELECT session_id, owner, state, name, metadata, preferences, tags, created_ms, closed_ms, expires_ms,
+         current_chat, chat_count, auto_save, idle_ms
+  FROM account JOIN session USING (session_id)
+  WHERE owner = ? AND state <> 4 ORDER BY session_id DESC LIMIT 50"""
+
+
+class Hand:
+    """Reads with sqlite3, into dicts."""
+
+    def __init__(self, path: Path) -> None:
+        self.connection = connect(path)
+
+    def dicts(self, sql: str, values: tuple[object, ...]) -> list[dict[str, object]]:
+        cursor = self.connection.execute(sql, values)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+async def run(context: Context) -> list[Figure]:
+    many = context.scaled(100_000, USERS * PAGE)
+    with context.folder() as folder:
+        path = folder / "prepaid.db"
+        async with opened_manager(path) as manager:
+            context.say(f"filling a database with {many:,} sessions and a chat of 10,000 messages")
+            await open_sessions(store_of(manager), new_session_ids(many), USERS)
+            (chat,) = await new_chats(manager, 1)
+            await fill_chat(manager, chat, 10_000)
+            first = chat.record.messages_from
+            hand = Hand(path)
+            users = {name: random.Random(1) for name in ("ours", "theirs")}
+
+            async def our_messages() -> float:
+                with timed() as watch:
+                    for _ in range(TIMES):
+                        found = await chat.get_history(limit=PAGE)
+                assert len(found) == PAGE
+                return watch.seconds / TIMES
+
+            async def their_messages() -> float:
+                with timed() as watch:
+                    for _ in range(TIMES):
+                        found = hand.dicts(_MESSAGES, (first, first + 2**31))[::-1]
+                assert len(found) == PAGE
+                return watch.seconds / TIMES
+
+            async def our_page() -> float:
+                with timed() as watch:
+                    for _ in range(TIMES):
+                        user = owner(users["ours"].randrange(USERS))
+                        found = await manager.get_user_sessions(user, limit=PAGE)
+                assert len(found) == PAGE
+                return watch.seconds / TIMES
+
+            async def their_page() -> float:
+                with timed() as watch:
+                    for _ in range(TIMES):
+                        user = owner(users["theirs"].randrange(USERS))
+                        found = hand.dicts(_SESSIONS, (user,))
+                assert len(found) == PAGE
+                return watch.seconds / TIMES
+
+            messages = await interleave({"prepaid": our_messages, "sqlite3": their_messages}, context.rounds)
+            pages = await interleave({"prepaid": our_page, "sqlite3": their_page}, context.rounds)
+            hand.connection.close()
+    return [
+        _figure("the last 50 messages of 10,000", messages),
+        _figure(f"one user's page of 50 among {many:,} sessions", pages),
+    ]
+
+
+def _figure(what: str, samples: dict[str, list[float]]) -> Figure:
+    told = {name: micros(median(samples[name])) for name in samples}
+    return Figure(
+        what,
+        "sqlite3 on the same rows, into dicts",
+        ratios(samples, "prepaid", "sqlite3"),
+        at_most=3,
+        told=told,
+    )
