@@ -83,7 +83,7 @@ def _accounts(reads: Reads) -> Generator[Account]:
 def _chain_findings(account: Account, lines: list[Transfer]) -> Generator[Finding]:
     """Every line's digest, and that nothing is missing at the end."""
     rule = "lines are chained by hash"
-    head = first_digest(account.session_id)
+    head = first_digest(account.session_id, account.owner, account.asset)
     for seq, line in enumerate(lines, start=1):
         head = line_digest(head, seq, payload_of(line))
         if line.seq != seq or line.digest != head:

@@ -230,7 +230,7 @@ def _fits(line: Transfer | str, previous: bytes, seq: int) -> bool:
 
 def _verified_lines(header: StatementSummary, raw: list[object]) -> list[Transfer]:
     lines: list[Transfer] = []
-    head = first_digest(header.session_id)
+    head = first_digest(header.session_id, header.owner, header.asset)
     for seq, found in enumerate(raw, start=1):
         line = _parsed(found)
         if isinstance(line, str) or line.seq != seq or not _fits(line, head, seq):
@@ -265,7 +265,8 @@ def _what_happened(raw: list[object], seq: int, head: bytes) -> str:
         )
         return f"was reordered: it was line {line.seq}" if was_at_its_place else "was inserted"
     if line.seq == seq or _fits(line, head, seq):
-        return "was altered: its digest is not that of its content"
+        head_too = ", or the session, owner or asset above it" if seq == 1 else ""
+        return f"was altered{head_too}: its digest is not that of its content"
     if line.seq < seq:
         return f"was inserted: it calls itself line {line.seq}"
     gap = f", and those up to {line.seq - 1}" if line.seq > seq + 1 else ""
@@ -279,9 +280,6 @@ def _check_totals(header: StatementSummary, lines: list[Transfer]) -> None:
         total = _TOTAL_OF.get((line.kind, line.debit, line.credit))
         if total is None or line.amount == 0:
             raise StatementInvalid(line.seq, f"Line {line.seq} is none that a ledger writes.")
-        if total in ("funded", "refunded") and line.actor != header.owner:
-            what = f"Line {line.seq} is of {line.actor!r}, the statement of {header.owner!r}."
-            raise StatementInvalid(line.seq, what)
         sums[total] += line.amount
         if sums["funded"] < sums["spent"] + sums["refunded"]:
             raise StatementInvalid(line.seq, f"Line {line.seq} takes more than there was.")

@@ -2,9 +2,9 @@
 
     digest(n) = SHA-256( digest(n-1) || n as 8 bytes, big-endian || payload(n) )
 
-digest(0) is SHA-256 of the session id, so that no line fits another session. The payload is the
-line's fields as text, joined by line feeds; none of them can contain one (keys are printable ASCII,
-the rest is checked where it enters). Source: spec D4.
+digest(0) is SHA-256 of the session id, its owner and its asset, so that no line fits another session,
+owner or currency. The payload is the line's fields as text, joined by line feeds; none of them can
+contain one (keys are printable ASCII, the rest is checked where it enters). Source: spec D4.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from prepaid.records import Transfer
 __all__ = ["first_digest", "line_digest", "payload", "payload_of"]
 
 
-def first_digest(session_id: str) -> bytes:
+def first_digest(session_id: str, owner: str, asset: str) -> bytes:
     """The digest that a session's first line is chained to."""
-    return sha256(session_id.encode()).digest()
+    return sha256(f"{session_id}\n{owner}\n{asset}".encode()).digest()
 
 
 def line_digest(previous: bytes, seq: int, payload: str) -> bytes:

@@ -67,7 +67,7 @@ def open_account(
     unit.run(
         "INSERT INTO account (session_id, owner, asset, state, funded, available, held, spent, refunded,"
         " last_used_ms, expires_ms, head) VALUES (?, ?, ?, ?, 0, 0, 0, 0, 0, ?, ?, ?)",
-        (session_id, owner, asset, state, unit.now_ms, expires_ms, first_digest(session_id)),
+        (session_id, owner, asset, state, unit.now_ms, expires_ms, first_digest(session_id, owner, asset)),
     )
 
 

@@ -78,8 +78,7 @@ def migrate(connection: apsw.Connection, path: Path) -> None:
     try:
         # Asked again under the lock: another process may have migrated meanwhile.
         for version, script in _pending(connection, path):
-            for _ in connection.execute(script):
-                pass
+            connection.execute(script).fetchall()
             connection.execute(f"PRAGMA user_version = {version}")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("COMMIT")
