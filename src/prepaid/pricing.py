@@ -8,10 +8,22 @@ from __future__ import annotations
 
 from typing import Final
 
-from prepaid.errors import InsufficientFee
+from prepaid.errors import CurrencyMismatch, InsufficientFee
 from prepaid.records import Price, PriceTier, Quote, Unit, Usage
 
-__all__ = ["affordable_output", "check_fee", "cost", "quote", "units_of"]
+__all__ = [
+    "BYTES_PER_TOKEN",
+    "affordable_output",
+    "check_fee",
+    "check_offer",
+    "cost",
+    "output_paid",
+    "quote",
+    "units_of",
+]
+
+BYTES_PER_TOKEN: Final = 4
+"""As is usual for English: how a limit or a price in tokens is read where bytes are paid, and the reverse."""
 
 _MILLION: Final = 1_000_000
 
@@ -22,14 +34,27 @@ def quote(model: str, price: Price, input_units: int, output_units: int) -> Quot
     Every input unit is taken at the dearest rate it can be billed at (cache writes cost more than
     plain input with some providers), in the dearest tier it can fall into.
     """
+    input_rate, output_rate = _worst_rates(price, input_units)
+    taken = input_units * input_rate
+    whole = output_units * output_rate
+    if price.output_max is not None:
+        whole = price.output_max * _MILLION
     return Quote(
         model=model,
         price=price,
         input_units=input_units,
         output_units=output_units,
-        amount=_worst(price, input_units, output_units),
-        minimum=_worst(price, input_units, min(1, output_units)),
+        amount=price.per_request + _ceil_millionths(taken + whole),
+        minimum=price.per_request + _ceil_millionths(taken + min(whole, min(1, output_units) * output_rate)),
     )
+
+
+def output_paid(price: Price, input_units: int) -> int | None:
+    """The output units that ``price.output_max`` pays for in full; ``None`` where it sets no limit."""
+    _, output_rate = _worst_rates(price, input_units)
+    if price.output_max is None or output_rate == 0:
+        return None
+    return price.output_max * _MILLION // output_rate
 
 
 def affordable_output(quoted: Quote, granted: int) -> int:
@@ -42,8 +67,9 @@ def affordable_output(quoted: Quote, granted: int) -> int:
         return quoted.output_units
     if granted < quoted.minimum:
         return 0
-    # Between minimum and amount, so output has a price: without one the two are equal.
     input_rate, output_rate = _worst_rates(quoted.price, quoted.input_units)
+    if output_rate == 0:  # only a caller's ``output_max`` reserves anything for free output
+        return quoted.output_units
     budget = (granted - quoted.price.per_request) * _MILLION - quoted.input_units * input_rate
     return min(quoted.output_units, budget // output_rate)
 
@@ -56,7 +82,8 @@ def cost(price: Price, usage: Usage) -> int:
     """
     if price.unit is Unit.BYTE:
         tier = _tier(price, usage.input_bytes)
-        millionths = usage.input_bytes * tier.input_per_million + usage.output_bytes * tier.output_per_million
+        millionths = usage.input_bytes * tier.input_per_million
+        millionths += _output_millionths(price, tier, usage.output_bytes)
         return price.per_request + _ceil_millionths(millionths)
     tier = _tier(price, usage.input_tokens)
     written = min(usage.cache_write_tokens, usage.input_tokens)
@@ -65,7 +92,7 @@ def cost(price: Price, usage: Usage) -> int:
         (usage.input_tokens - written - read) * tier.input_per_million
         + read * tier.cache_read_per_million
         + written * tier.cache_write_per_million
-        + usage.output_tokens * tier.output_per_million
+        + _output_millionths(price, tier, usage.output_tokens)
     )
     return price.per_request + _ceil_millionths(millionths)
 
@@ -87,9 +114,39 @@ def check_fee(offered_per_million: int, price_per_million: int, what: str) -> No
         raise InsufficientFee(offered_per_million, price_per_million, what)
 
 
-def _worst(price: Price, input_units: int, output_units: int) -> int:
-    input_rate, output_rate = _worst_rates(price, input_units)
-    return price.per_request + _ceil_millionths(input_units * input_rate + output_units * output_rate)
+def check_offer(offered: Price, asked: Price, input_units: int) -> None:
+    """Refuse a caller's price that is below the model's, or whose ``output_max`` pays for no output.
+
+    ``input_units``, in the unit of ``asked``, say which of the model's tiers holds. Where one price counts
+    tokens and the other bytes, a token is taken as ``BYTES_PER_TOKEN``.
+
+    Raises:
+        InsufficientFee: naming the offer and the least that would do (spec A11).
+        CurrencyMismatch: the two cannot be compared.
+    """
+    if offered.asset != asked.asset:
+        raise CurrencyMismatch(f"The fee is in {offered.asset}, the model's price in {asked.asset}.")
+    offer, tier = offered.tiers[0], _tier(asked, input_units)
+    unit = f"per million {offered.unit}s"
+    input_least = _converted(tier.input_per_million, asked.unit, offered.unit)
+    output_least = _converted(tier.output_per_million, asked.unit, offered.unit)
+    check_fee(offer.input_per_million, input_least, f"request fee {unit}")
+    check_fee(offer.output_per_million, output_least, f"response fee {unit}")
+    check_fee(offered.per_request, asked.per_request, "fee per request")
+    if offered.output_max is not None:
+        check_fee(offered.output_max, _ceil_millionths(offer.output_per_million), "total response fee")
+
+
+def _converted(rate: int, counted: Unit, wanted: Unit) -> int:
+    """A rate per ``counted`` as the least whole rate per ``wanted`` that pays as much."""
+    if counted is wanted:
+        return rate
+    return rate * BYTES_PER_TOKEN if wanted is Unit.TOKEN else -(-rate // BYTES_PER_TOKEN)
+
+
+def _output_millionths(price: Price, tier: PriceTier, units: int) -> int:
+    whole = units * tier.output_per_million
+    return whole if price.output_max is None else min(whole, price.output_max * _MILLION)
 
 
 def _worst_rates(price: Price, input_units: int) -> tuple[int, int]:

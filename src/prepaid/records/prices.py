@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Literal
 
@@ -44,12 +44,25 @@ class Price:
     tiers: tuple[PriceTier, ...]
     """Ascending by ``input_above``; the first is 0."""
     per_request: int = 0
+    output_max: int | None = None
+    """What the whole output costs at most, where a caller named it: a quote reserves exactly this for it."""
 
     @classmethod
     def flat(cls, asset: str, unit: Unit, input_per_million: int, output_per_million: int) -> Price:
         """A price without tiers, where cached input costs as much as other input."""
         tier = PriceTier(0, input_per_million, output_per_million, input_per_million, input_per_million)
         return cls(asset, unit, (tier,))
+
+    @classmethod
+    def fee(cls, asset: str, request_per_million: int, response_per_million: int, response_max: int) -> Price:
+        """A fee as a caller names it: by the byte, and ``response_max`` for the response at most.
+
+        Source: spec A10, where ``feePerByteReq`` and ``feePerByteRes`` are per byte and ``response_max`` is
+        ``totalFeePerRes``.
+        """
+        return replace(
+            cls.flat(asset, Unit.BYTE, request_per_million, response_per_million), output_max=response_max
+        )
 
 
 @dataclass(frozen=True, slots=True)

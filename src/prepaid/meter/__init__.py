@@ -1,0 +1,17 @@
+"""One paid call of a model: hold before, settle after, and keep the hold alive in between.
+
+``turns`` uses it for our own models, ``agents`` around pydantic-ai's. Nothing here talks to a model.
+"""
+
+from prepaid.meter.call import PaidCall, Payer, Replay, check_usage
+from prepaid.meter.meter import ATTEMPTS_MAX, REQUEST_KEY_LENGTH_MAX, Meter
+
+__all__ = [
+    "ATTEMPTS_MAX",
+    "REQUEST_KEY_LENGTH_MAX",
+    "Meter",
+    "PaidCall",
+    "Payer",
+    "Replay",
+    "check_usage",
+]

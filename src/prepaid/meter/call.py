@@ -1,0 +1,133 @@
+"""One paid call of a model, from its hold to its settlement."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from prepaid import pricing
+from prepaid.errors import ProviderUsageInvalid
+from prepaid.money import AMOUNT_MAX
+from prepaid.records import Quote, Usage
+from prepaid.store.operations import Settle, Settled, Turn
+
+if TYPE_CHECKING:
+    from prepaid.meter.meter import Meter
+
+__all__ = ["PaidCall", "Payer", "Replay", "check_usage"]
+
+USAGE_MAX: Final = 10**12
+"""No request counts more tokens or bytes; what claims to is a lie."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payer:
+    """Whose money is spent: a session's, by its owner or by the taker of a lease on it."""
+
+    session_id: str
+    owner: str
+    asset: str
+    lease_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The key was answered before, with this."""
+
+    response: str
+
+
+def check_usage(usage: Usage, model: str) -> None:
+    """Refuse counts that cannot be.
+
+    Raises:
+        ProviderUsageInvalid: one is negative, absurd or no integer.
+    """
+    for count in astuple(usage):
+        if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= USAGE_MAX:
+            raise ProviderUsageInvalid(
+                f"Model {model!r} claims a usage of {str(count)[:40]}; it must be 0 to {USAGE_MAX}."
+            )
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class PaidCall:
+    """A hold with a model call behind it. Settle or abandon it, once.
+
+    One that is dropped without either is not kept alive: the sweep settles it at its deadline.
+    """
+
+    meter: Meter
+    payer: Payer
+    quoted: Quote
+    """At the price of the model that speaks: of several, whoever asks the next one sets it."""
+    key: str
+    granted: int
+    is_keyed: bool
+    is_resolved: bool = False
+    usage: Usage = field(default_factory=Usage)
+    """What was delivered so far, as far as we can tell: kept by whoever reads the model's answer."""
+
+    @property
+    def output_limit(self) -> int:
+        """The output that the hold pays for, in the price's units."""
+        return pricing.affordable_output(self.quoted, self.granted)
+
+    @property
+    def is_lowered(self) -> bool:
+        """Whether the balance, not the request, sets the output limit."""
+        return self.output_limit < self.quoted.output_units
+
+    @property
+    def delivered(self) -> int:
+        """What that costs which was delivered so far, in base units."""
+        if self.usage == Usage():
+            return 0
+        return min(pricing.cost(self.quoted.price, self.usage), self.granted)
+
+    async def settle(
+        self,
+        usage: Usage,
+        *,
+        quoted: Quote | None = None,
+        turn: Turn | None = None,
+        response: str | None = None,
+    ) -> Settled:
+        """Capture what ``usage`` costs, at the price of the model that answered in the end.
+
+        Queued at once: being cancelled meanwhile does not undo it. Where the store fails, the hold is
+        left to the sweep.
+
+        Raises:
+            ProviderUsageInvalid: the counts cannot be; nothing is settled yet.
+            HoldResolved: the sweep came first, because this process had stood still for too long.
+        """
+        used = quoted or self.quoted
+        check_usage(usage, used.model)
+        input_units, output_units = pricing.units_of(used.price, usage)
+        self._resolve()
+        work = Settle(
+            self.payer.session_id,
+            self.key,
+            min(pricing.cost(used.price, usage), AMOUNT_MAX),
+            used.model,
+            input_units,
+            output_units,
+            turn,
+            response,
+        )
+        return await self.meter.ledger.settle(work)
+
+    async def abandon(self) -> None:
+        """Release the hold, unless it was settled: the request failed and costs nothing (spec C12).
+
+        What the provider may bill for what it had delivered is booked as our loss.
+        """
+        if self.is_resolved:
+            return
+        self._resolve()
+        await self.meter.ledger.release(self.payer.session_id, self.key, loss=self.delivered)
+
+    def _resolve(self) -> None:
+        self.is_resolved = True
+        self.meter.running.discard(self)

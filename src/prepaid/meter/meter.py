@@ -1,0 +1,202 @@
+"""Opens paid calls: places their holds, and keeps them alive while they run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+from weakref import WeakSet
+
+from prepaid.errors import (
+    AmountTooLarge,
+    ConflictError,
+    CurrencyMismatch,
+    PrepaidError,
+    RequestInProgress,
+    StoreError,
+    ValueTooLarge,
+)
+from prepaid.ledger import Ledger, fingerprint, key_or_new, milliseconds
+from prepaid.meter.call import PaidCall, Payer, Replay
+from prepaid.money import AMOUNT_MAX
+from prepaid.records import HoldState, Quote
+from prepaid.store.operations import (
+    Held,
+    Hold,
+    Place,
+    PlaceTaken,
+    Progress,
+    Reconcile,
+)
+
+__all__ = ["ATTEMPTS_MAX", "REQUEST_KEY_LENGTH_MAX", "Meter"]
+
+REQUEST_KEY_LENGTH_MAX: Final = 200
+ATTEMPTS_MAX: Final = 100
+"""How often a key may fail and be tried anew; each try asks for all before."""
+
+_HEARTBEATS_PER_HOLD: Final = 3
+
+
+class Meter:
+    """Opens paid calls on a ledger, and tells it while they run that they are alive."""
+
+    def __init__(self, ledger: Ledger, hold_lasts: timedelta) -> None:
+        self.ledger = ledger
+        self.running: WeakSet[PaidCall] = WeakSet()
+        self._hold_lasts = hold_lasts
+        self._heart: asyncio.Task[None] | None = None
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    async def open(
+        self,
+        payer: Payer,
+        quoted: Quote,
+        *,
+        others: Sequence[Quote] = (),
+        key: str | None = None,
+        content: bytes | None = None,
+        place: Place | None = None,
+    ) -> PaidCall | PlaceTaken | Replay:
+        """Hold the quote, or what there is of it.
+
+        ``others`` are the quotes of fallback models: the dearest of all is held, and what pays for the
+        cheapest will do. With a ``key``, a request that was answered before is replayed, one that failed
+        or was broken off is tried anew. ``PlaceTaken``: the chat moved on, nothing was held.
+
+        Raises:
+            InsufficientFunds: not even the input and one unit of output can be paid.
+            RequestInProgress: the key is being worked on.
+            CurrencyMismatch: a price is in another currency than the account.
+            AmountTooLarge: no account could pay the least of it.
+            ConflictError, NotFoundError: as ``Ledger.hold``.
+        """
+        quotes = (quoted, *others)
+        _check_quotes(payer, quotes)
+        if key is not None and len(key) > REQUEST_KEY_LENGTH_MAX:
+            raise ValueTooLarge("idempotency key", len(key), REQUEST_KEY_LENGTH_MAX, "characters")
+        for attempt in range(1, ATTEMPTS_MAX + 1):
+            held = await self._hold(self._operation(payer, quotes, key, attempt, content, place))
+            if isinstance(held, PlaceTaken):
+                return held
+            if not held.replayed:
+                return self._started(PaidCall(self, payer, quoted, held.key, held.amount, key is not None))
+            if held.response is not None:
+                return Replay(held.response)
+            if held.state is HoldState.OPEN and not await self._is_reconciled(payer, held.key):
+                raise RequestInProgress(key or held.key)
+        raise ConflictError(
+            f"The request with key {key!r} has failed {ATTEMPTS_MAX} times.", remedy="Use a new key."
+        )
+
+    def available(self, payer: Payer) -> int:
+        """What the payer's session has available now."""
+        account = self.ledger.store.reads.account(payer.session_id)
+        return 0 if account is None else account.available
+
+    async def aclose(self) -> None:
+        """Stop the heartbeat, and see off whoever left while their hold was queued.
+
+        Calls still running are settled by their own tasks, or by the sweep.
+        """
+        if self._heart is not None:
+            self._heart.cancel()
+            await asyncio.gather(self._heart, return_exceptions=True)
+        while self._leaving:
+            await asyncio.gather(*self._leaving, return_exceptions=True)
+
+    def _operation(
+        self,
+        payer: Payer,
+        quotes: Sequence[Quote],
+        key: str | None,
+        attempt: int,
+        content: bytes | None,
+        place: Place | None,
+    ) -> Hold:
+        amount = min(max(quoted.amount for quoted in quotes), AMOUNT_MAX)
+        minimum = min(quoted.minimum for quoted in quotes)
+        checked = key_or_new(key)
+        return Hold(
+            payer.session_id,
+            payer.owner,
+            # A space is in no key that a user can send, so attempts never meet another key.
+            key=checked if attempt == 1 else f"{checked} {attempt}",
+            fingerprint=content or fingerprint("call", amount, minimum),
+            amount=amount,
+            minimum=minimum,
+            expires_ms=self._deadline(),
+            sent=True,
+            keep_refusal=key is not None,
+            place=place,
+            lease_id=payer.lease_id,
+        )
+
+    async def _hold(self, work: Hold) -> Held | PlaceTaken:
+        queued = self.ledger.store.submit(work)
+        try:
+            held: Held | PlaceTaken = await asyncio.shield(queued)
+        except asyncio.CancelledError:
+            leaving = asyncio.get_running_loop().create_task(self._give_back(queued, work))
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+            raise
+        return held
+
+    async def _give_back(self, queued: asyncio.Future[Held | PlaceTaken], work: Hold) -> None:
+        """Release what a queued hold gets after all, unless another request with its key has it."""
+        with contextlib.suppress(PrepaidError):  # refused: there is nothing to release; or the sweep will
+            held = await queued
+            if isinstance(held, Held) and not held.replayed:
+                await self.ledger.release(work.session_id, work.key)
+
+    async def _is_reconciled(self, payer: Payer, key: str) -> bool:
+        """Whether an open hold was past its deadline: a crash left it, and nobody works on it."""
+        return await self.ledger.store.submit(Reconcile(payer.session_id, key)) is not None
+
+    def _deadline(self) -> int:
+        return self.ledger.store.clock() + milliseconds(self._hold_lasts)
+
+    def _started(self, call: PaidCall) -> PaidCall:
+        self.running.add(call)
+        if self._heart is None or self._heart.done():
+            self._heart = asyncio.get_running_loop().create_task(self._beat())
+        return call
+
+    async def _beat(self) -> None:
+        """Push the deadlines of what runs, and tell how much of it was delivered."""
+        interval = self._hold_lasts.total_seconds() / _HEARTBEATS_PER_HOLD
+        while self.running:
+            beating = WeakSet(self.running)
+            await asyncio.sleep(interval)
+            self._tell_alive(beating)
+
+    def _tell_alive(self, beating: WeakSet[PaidCall]) -> None:
+        for call in beating & self.running:  # only those that have run for a whole interval
+            alive = Progress(call.payer.session_id, call.key, call.delivered, self._deadline())
+            try:
+                told = self.ledger.store.submit(alive)
+            except StoreError:  # its queue is full; there is another beat before the deadline
+                return
+            told.add_done_callback(_observe)
+
+
+def _check_quotes(payer: Payer, quotes: Sequence[Quote]) -> None:
+    for quoted in quotes:
+        if quoted.price.asset != payer.asset:
+            raise CurrencyMismatch(
+                f"The price of {quoted.model} is in {quoted.price.asset}, not {payer.asset}."
+            )
+    least = min(quoted.minimum for quoted in quotes)
+    if least > AMOUNT_MAX:
+        raise AmountTooLarge(f"The least that {quotes[0].model} costs for this is {least} base units.")
+
+
+def _observe(future: asyncio.Future[bool]) -> None:
+    """Nobody waits for a heartbeat; a failure shows in the hold's own settlement or in the sweep."""
+    if not future.cancelled() and not isinstance(future.exception(), PrepaidError | None):
+        future.get_loop().call_exception_handler(
+            {"message": "a ledger operation failed", "exception": future.exception()}
+        )
