@@ -21,6 +21,7 @@ class SessionRecord:
 
     session_id: str
     owner: str
+    asset: str
     state: SessionState
     name: str
     metadata: str

@@ -12,6 +12,7 @@ __all__ = [
     "AppendMessages",
     "ClearMessages",
     "CreateChat",
+    "CurrentChat",
     "PopMessage",
     "SwitchChat",
     "UpdateChat",
@@ -20,7 +21,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class CreateChat(Operation):
-    """Add a chat and make it current. Result: its number, from 1."""
+    """Add a chat and make it current. Result: its number, from 1.
+
+    ``lease_id`` adds it for the taker of a pooled session, who is then ``owner``; what is current for
+    the session's own owner stays.
+    """
 
     owner: str
     name: str
@@ -28,6 +33,16 @@ class CreateChat(Operation):
     metadata: str = "{}"
     tags: tuple[str, ...] = ()
     message_max: int | None = None
+    limits: Limits = field(default_factory=Limits)
+    lease_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentChat(Operation):
+    """The current chat, opened where there is none yet. Result: its number."""
+
+    owner: str
+    config: str
     limits: Limits = field(default_factory=Limits)
 
 
@@ -41,11 +56,12 @@ class SwitchChat(Operation):
 
 @dataclass(frozen=True, slots=True)
 class UpdateChat(Operation):
-    """Replace a chat's configuration."""
+    """Replace a chat's configuration; ``lease_id`` as in ``CreateChat``."""
 
     owner: str
     chat_no: int
     config: str
+    lease_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +83,8 @@ class PopMessage(Operation):
 
 @dataclass(frozen=True, slots=True)
 class ClearMessages(Operation):
-    """Remove all messages of a chat."""
+    """Remove all messages of a chat; ``lease_id`` as in ``CreateChat``."""
 
     owner: str
     chat_no: int
+    lease_id: str | None = None

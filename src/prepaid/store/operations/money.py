@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prepaid.records import HoldState, Message
 from prepaid.store.operations.base import Operation
@@ -150,10 +150,11 @@ class Fund(Operation):
 
 @dataclass(frozen=True, slots=True)
 class Funded:
-    """An account after money came in."""
+    """An account after money came in; ``replayed``: the same key brought it before."""
 
     available: int
     funded: int
+    replayed: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,9 @@ __all__ = [
     "Closed",
     "CreateSession",
     "Created",
+    "GetOrCreate",
     "Limits",
+    "SetIdle",
     "SetKey",
     "SetState",
 ]
@@ -59,10 +61,22 @@ class CreateSession(Operation):
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """The session under this key: a new one, or the one that the same key opened before."""
+    """The session under this key: a new one, or the one that the same key opened before.
+
+    ``held`` is what requests in flight still hold of the session that it replaces.
+    """
 
     session_id: str
     available: int
+    held: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GetOrCreate(CreateSession):
+    """Use the owner's newest active session with money in this asset, or open one. Result: ``Created``.
+
+    Use counts: the found session's ``request_count`` and time of last use move on (spec B2).
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +119,18 @@ class CloseIfDue(Operation):
     """
 
     idle_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetIdle(Operation):
+    """Give live sessions another idle age, in order from after ``session_id``, at most ``limit``.
+
+    Result: the id of the last one, or ``None`` where there are no more. Sessions without such an age
+    keep none.
+    """
+
+    idle_ms: int
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)

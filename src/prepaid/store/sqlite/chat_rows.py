@@ -15,6 +15,7 @@ from prepaid.store.operations import (
     AppendMessages,
     ClearMessages,
     CreateChat,
+    CurrentChat,
     Place,
     PlaceTaken,
     PopMessage,
@@ -23,6 +24,7 @@ from prepaid.store.operations import (
     UpdateChat,
 )
 from prepaid.store.sqlite.account_rows import why_not_live
+from prepaid.store.sqlite.pool_rows import lender
 from prepaid.store.sqlite.unit import Unit, handles
 
 __all__ = ["abandon_turn", "close_turn", "obstacle", "open_turn"]
@@ -95,8 +97,11 @@ def _insert(unit: Unit, after: int, turn: int, messages: tuple[Message, ...]) ->
 
 @handles(CreateChat)
 def create_chat(unit: Unit, work: CreateChat) -> int | PrepaidError:
-    """Add a chat to a live session and make it current."""
-    reason = why_not_live(unit, work.session_id, work.owner)
+    """Add a chat to a live session and make it current for whoever owns it."""
+    owner = lender(unit, work.session_id, work.owner, work.lease_id)
+    if isinstance(owner, PrepaidError):
+        return owner
+    reason = why_not_live(unit, work.session_id, owner)
     if reason is not None:
         return reason
     (count,) = unit.one("SELECT chat_count FROM session WHERE session_id = ?", (work.session_id,))
@@ -119,10 +124,22 @@ def create_chat(unit: Unit, work: CreateChat) -> int | PrepaidError:
         ),
     )
     unit.run(
-        "UPDATE session SET chat_count = ?1, current_chat = ?1 WHERE session_id = ?2",
-        (chat_no, work.session_id),
+        "UPDATE session SET chat_count = ?1, current_chat = iif(?2, current_chat, ?1) WHERE session_id = ?3",
+        (chat_no, work.lease_id is not None, work.session_id),
     )
     return chat_no
+
+
+@handles(CurrentChat)
+def current_chat(unit: Unit, work: CurrentChat) -> int | PrepaidError:
+    """The current chat of a live session; the first question opens one, however many come at once."""
+    reason = why_not_live(unit, work.session_id, work.owner)
+    if reason is not None:
+        return reason
+    (chat_no,) = unit.one("SELECT current_chat FROM session WHERE session_id = ?", (work.session_id,))
+    if chat_no:
+        return int(chat_no)
+    return create_chat(unit, CreateChat(work.session_id, work.owner, "", work.config, limits=work.limits))
 
 
 @handles(SwitchChat)
@@ -207,7 +224,11 @@ def clear_messages(unit: Unit, work: ClearMessages) -> PrepaidError | None:
 def _why_not_chat(
     unit: Unit, work: SwitchChat | UpdateChat | AppendMessages | PopMessage | ClearMessages
 ) -> PrepaidError | None:
-    reason = why_not_live(unit, work.session_id, work.owner)
+    lease_id = work.lease_id if isinstance(work, UpdateChat | ClearMessages) else None
+    owner = lender(unit, work.session_id, work.owner, lease_id)
+    if isinstance(owner, PrepaidError):
+        return owner
+    reason = why_not_live(unit, work.session_id, owner)
     if reason is not None:
         return reason
     row = unit.one("SELECT 1 FROM chat WHERE session_id = ? AND chat_no = ?", (work.session_id, work.chat_no))

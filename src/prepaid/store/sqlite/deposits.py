@@ -77,7 +77,7 @@ def take_deposit(
 
 def _funded_before(unit: Unit, work: Fund | Deposit | Withdraw, kind: str) -> Funded | PrepaidError | None:
     answered = earlier(unit, work.session_id, work.key, kind, work.fingerprint)
-    return Funded(**json.loads(answered)) if isinstance(answered, str) else answered
+    return Funded(**json.loads(answered), replayed=True) if isinstance(answered, str) else answered
 
 
 def _refused(unit: Unit, work: Fund | Withdraw, kind: str, reason: PrepaidError) -> PrepaidError:

@@ -42,8 +42,8 @@ from prepaid.store.sqlite.unit import Unit, handles
 
 _INSERT_SESSION = """
   INSERT INTO session (session_id, name, metadata, preferences, tags, created_ms, auto_save, idle_ms,
-                       due_ms, key_digest)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+                       due_ms, seen_ms, key_digest)
+  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?6, ?10)"""
 
 _MARK_CLOSED = """
   UPDATE account SET state = ?1 WHERE session_id = ?2 RETURNING owner, available, held"""
@@ -65,21 +65,21 @@ def create(unit: Unit, wanted: CreateSession) -> Created | PrepaidError:
         if wanted.keep_refusal:
             remember_refusal(unit, deposit_id, wanted.key, "create", wanted.fingerprint, refusal)
         return refusal
-    amount = _carry_over(unit, wanted) if wanted.replaces is not None else _amount(unit, wanted, deposit_id)
+    amount, held = _carry_over(unit, wanted) or (_amount(unit, wanted, deposit_id), 0)
     open_account(unit, wanted.session_id, wanted.owner, wanted.asset, SessionState.ACTIVE, wanted.expires_ms)
     if amount:
         source = _source(unit, wanted, deposit_id, amount)
         add_funds(unit, wanted.session_id, amount, source, wanted.key, wanted.owner)
     _describe(unit, wanted)
-    response = json.dumps({"session_id": wanted.session_id, "available": amount})
-    remember(unit, deposit_id, wanted.key, "create", wanted.fingerprint, response)
-    return Created(wanted.session_id, amount)
+    created = Created(wanted.session_id, amount, held)
+    remember(unit, deposit_id, wanted.key, "create", wanted.fingerprint, json.dumps(asdict(created)))
+    return created
 
 
 def _why_not_create(unit: Unit, wanted: CreateSession, deposit_id: str) -> PrepaidError | None:
     if wanted.replaces is not None:
         return _why_not_replace(unit, wanted, wanted.replaces)
-    limit = _why_over_limit(unit, wanted.owner, wanted.limits)
+    limit = why_over_limit(unit, wanted.owner, wanted.limits)
     if limit is not None:
         return limit
     amount = _amount(unit, wanted, deposit_id)
@@ -120,11 +120,12 @@ def _why_not_replace(unit: Unit, wanted: CreateSession, replaced: str) -> Prepai
     if available + unsent < wanted.minimum:
         return BalanceTooLow(available + unsent, wanted.minimum)
     if state == SessionState.PAUSED:  # which does not count as active, as the new one will
-        return _why_over_limit(unit, wanted.owner, Limits(active_max=wanted.limits.active_max))
+        return why_over_limit(unit, wanted.owner, Limits(active_max=wanted.limits.active_max))
     return None
 
 
-def _why_over_limit(unit: Unit, owner: str, limits: Limits) -> PrepaidError | None:
+def why_over_limit(unit: Unit, owner: str, limits: Limits) -> PrepaidError | None:
+    """Which limit keeps this owner from another active session, in whatever process the others are."""
     if limits.active_max is not None and _tally(unit, "") >= limits.active_max:
         return SessionLimitReached("max_active_sessions", limits.active_max)
     if limits.per_user_max is not None and _tally(unit, "live:" + owner) >= limits.per_user_max:
@@ -149,10 +150,12 @@ def _deposit(unit: Unit, deposit_id: str) -> tuple[str | None, int]:
     return (row[0], row[1]) if row else (None, 0)
 
 
-def _carry_over(unit: Unit, wanted: CreateSession) -> int:
-    assert wanted.replaces is not None
+def _carry_over(unit: Unit, wanted: CreateSession) -> tuple[int, int] | None:
+    """What the replaced session refunds, and what of it is still held; ``None`` where none is replaced."""
+    if wanted.replaces is None:
+        return None
     closed = close_now(unit, wanted.replaces, SessionState.CLOSED, wanted.key)
-    return closed.refunded
+    return closed.refunded, closed.held
 
 
 def _source(unit: Unit, wanted: CreateSession, deposit_id: str, amount: int) -> str:
@@ -181,8 +184,6 @@ def _describe(unit: Unit, wanted: CreateSession) -> None:
             wanted.key_digest,
         ),
     )
-    for tag in wanted.tags:
-        unit.run("INSERT OR IGNORE INTO session_tag VALUES (?, ?)", (tag, wanted.session_id))
 
 
 @handles(SetState)
@@ -197,7 +198,7 @@ def set_state(unit: Unit, work: SetState) -> PrepaidError | None:
         return TransitionRefused(work.session_id, SessionState(state).label, action)
     if work.state == SessionState.ACTIVE:
         active_only = Limits(active_max=work.limits.active_max)
-        limit = _why_over_limit(unit, work.owner, active_only)
+        limit = why_over_limit(unit, work.owner, active_only)
         if limit is not None:
             return limit
     unit.run(
@@ -247,7 +248,10 @@ def close_if_due(unit: Unit, work: CloseIfDue) -> Closed | None:
     if due is not None and due <= unit.now_ms:
         return close_now(unit, work.session_id, SessionState.EXPIRED, "expire")
     next_look = _due(used_ms, own_idle_ms, expires_ms)
-    unit.run("UPDATE session SET due_ms = ? WHERE session_id = ?", (next_look, work.session_id))
+    unit.run(
+        "UPDATE session SET due_ms = ?, seen_ms = ? WHERE session_id = ?",
+        (next_look, used_ms, work.session_id),
+    )
     return None
 
 
@@ -269,7 +273,8 @@ def close_now(unit: Unit, session_id: str, state: SessionState, key: str) -> Clo
         pay_out(unit, session_id, owner, available, key)
     pool_rows.leave(unit, session_id)
     unit.run(
-        "UPDATE session SET closed_ms = ?, due_ms = NULL WHERE session_id = ?", (unit.now_ms, session_id)
+        "UPDATE session SET closed_ms = ?, due_ms = NULL, seen_ms = NULL WHERE session_id = ?",
+        (unit.now_ms, session_id),
     )
     return Closed(session_id, owner, available, held, expired=state == SessionState.EXPIRED)
 

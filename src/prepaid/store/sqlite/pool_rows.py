@@ -8,12 +8,25 @@ from prepaid.store.operations import AddToPool, EndLease, Lease, RemoveFromPool,
 from prepaid.store.sqlite.account_rows import why_not_live
 from prepaid.store.sqlite.unit import Unit, handles
 
-__all__ = ["leave"]
+__all__ = ["leave", "lender"]
 
 _FREE = """
-  SELECT pool.session_id, pool.cap, account.owner FROM pool JOIN account USING (session_id)
+  SELECT pool.session_id, pool.cap, account.owner FROM pool CROSS JOIN account USING (session_id)
   WHERE lease_id IS NULL AND account.state = 0 AND (account.expires_ms IS NULL OR account.expires_ms > ?)
   ORDER BY pooled_ms LIMIT 1"""
+
+
+_LENDER = """
+  SELECT account.owner FROM lease JOIN account USING (session_id)
+  WHERE session_id = ? AND lease_id = ? AND taker = ? AND ended_ms IS NULL AND lease.expires_ms > ?"""
+
+
+def lender(unit: Unit, session_id: str, taker: str, lease_id: str | None) -> str | LeaseNotFound:
+    """Who owns the session that ``taker`` has on lease; without a lease, ``taker`` acts as the owner."""
+    if lease_id is None:
+        return taker
+    row = unit.one(_LENDER, (session_id, lease_id, taker, unit.now_ms))
+    return str(row[0]) if row else LeaseNotFound(lease_id)
 
 
 @handles(AddToPool)

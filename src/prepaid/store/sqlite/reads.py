@@ -30,8 +30,8 @@ _ACCOUNT = """
          last_used_ms, expires_ms, line_count, head FROM account"""
 
 _SESSION = """
-  SELECT session_id, owner, state, name, metadata, preferences, tags, created_ms, closed_ms, expires_ms,
-         current_chat, chat_count, auto_save, idle_ms, key_digest
+  SELECT session_id, owner, asset, state, name, metadata, preferences, tags, created_ms, closed_ms,
+         expires_ms, current_chat, chat_count, auto_save, idle_ms, key_digest
   FROM account JOIN session USING (session_id)"""
 
 _CHAT = """
@@ -130,20 +130,20 @@ class Reads(AuditReads):
         tag: str | None = None,
         before: str | None = None,
         limit: int = 100,
+        live_at_ms: int | None = None,
     ) -> list[SessionRecord]:
-        """A page of sessions, newest first; ``before`` is the last id of the page before."""
-        where, values = ["session_id < ?"], [before or "~"]
-        if owner is not None:
-            where.append("owner = ?")
-            values.append(owner)
-        wanted = ", ".join(str(int(state)) for state in states)
-        if tag is not None:
-            where.append("session_id IN (SELECT session_id FROM session_tag WHERE tag = ?)")
-            values.append(tag)
-        # Of all states of one owner there is an index in id order; of some states, one each, merged.
-        where.append("state <> 4" if set(states) == set(_ALL) else f"state IN ({wanted})")
-        sql = f"{_SESSION} WHERE {' AND '.join(where)} ORDER BY session_id DESC LIMIT ?"
-        return [_session(row) for row in self.rows(sql, (*values, limit))]
+        """A page of sessions, newest first; ``before`` is the last id of the page before.
+
+        ``live_at_ms`` leaves out those that expired by then and wait for the clean-up.
+        """
+        values = {"owner": owner, "tag": tag, "before": before or "~", "limit": limit, "now": live_at_ms}
+        if tag is None and set(states) == set(_ALL) and live_at_ms is None:
+            sql = _ids_of_any_state(owner)
+        else:
+            sql = " UNION ALL ".join(_ids_of_one_state(state, owner, tag, live_at_ms) for state in states)
+        # Each part is in the order of ids and as long as the page at most, so what is sorted here is short.
+        sql = f"{_SESSION} WHERE session_id IN ({sql}) ORDER BY session_id DESC LIMIT :limit"
+        return [_session(row) for row in self.rows(sql, values)]
 
     def funded_session(self, owner: str) -> str | None:
         """The owner's newest active session that has money."""
@@ -170,6 +170,14 @@ class Reads(AuditReads):
         )
         return [row[0] for row in rows]
 
+    def unseen_sessions(self, used_before_ms: int, limit: int) -> list[str]:
+        """Live sessions that no look of the clean-up saw used since: those that are idle are among them."""
+        rows = self.rows(
+            "SELECT session_id FROM session WHERE seen_ms <= ? ORDER BY seen_ms LIMIT ?",
+            (used_before_ms, limit),
+        )
+        return [row[0] for row in rows]
+
     def tally(self, scope: str) -> int:
         """A running count; the scopes are explained at the table."""
         row = self.row("SELECT n FROM tally WHERE scope = ?", (scope,))
@@ -187,6 +195,11 @@ class Reads(AuditReads):
         return [
             _chat(row) for row in self.rows(_CHAT + " WHERE session_id = ? ORDER BY chat_no", (session_id,))
         ]
+
+    def message_total(self, session_id: str) -> int:
+        """How many messages a session's chats have together."""
+        sql = "SELECT coalesce(sum(message_count), 0) FROM chat WHERE session_id = ?"
+        return int(self.row(sql, (session_id,))[0])
 
     def messages(
         self, chat: ChatRecord, *, before: int | None = None, limit: int = 50
@@ -206,8 +219,12 @@ class Reads(AuditReads):
     # --- pool and settings -----------------------------------------------------------------------
 
     def pool_counts(self) -> tuple[int, int]:
-        """``(pooled, on lease)``."""
-        row = self.row("SELECT count(*), count(lease_id) FROM pool")
+        """``(pooled, on lease)``; a lease past its deadline is none."""
+        row = self.row(
+            "SELECT count(*), count(lease.taker) FROM pool LEFT JOIN lease ON"
+            " lease.session_id = pool.session_id AND lease.lease_id = pool.lease_id AND expires_ms > ?",
+            (self._clock(),),
+        )
         return row[0], row[1]
 
     def lease(self, session_id: str, lease_id: str) -> tuple[Lease, int] | None:
@@ -234,28 +251,36 @@ class Reads(AuditReads):
         return int(self.row("PRAGMA data_version")[0])
 
 
+def _ids_of_any_state(owner: str | None) -> str:
+    whose = "owner = :owner AND " if owner is not None else ""
+    return f"""SELECT session_id FROM account WHERE {whose}session_id < :before AND state <> 4
+      ORDER BY session_id DESC LIMIT :limit"""
+
+
+def _ids_of_one_state(state: SessionState, owner: str | None, tag: str | None, live_at_ms: int | None) -> str:
+    table = "account" if tag is None else "session_tag"
+    where = [f"{table}.state = {state:d}", f"{table}.session_id < :before"]
+    where += [f"{table}.owner = :owner"] if owner is not None else []
+    where += ["tag = :tag"] if tag is not None else []
+    source = table
+    if live_at_ms is not None:
+        where.append("(expires_ms IS NULL OR expires_ms > :now)")
+        source = table if tag is None else f"{table} CROSS JOIN account USING (session_id)"
+    # A subquery of its own, because a part of UNION ALL has no LIMIT.
+    return f"""SELECT * FROM (SELECT {table}.session_id FROM {source} WHERE {" AND ".join(where)}
+      ORDER BY {table}.session_id DESC LIMIT :limit)"""
+
+
 def _account(row: Any) -> Account:
     return Account(row[0], row[1], row[2], SessionState(row[3]), *row[4:])
 
 
 def _session(row: Any) -> SessionRecord:
-    return SessionRecord(
-        session_id=row[0],
-        owner=row[1],
-        state=SessionState(row[2]),
-        name=row[3],
-        metadata=row[4],
-        preferences=row[5],
-        tags=tuple(json.loads(row[6])),
-        created_ms=row[7],
-        closed_ms=row[8],
-        expires_ms=row[9],
-        current_chat=row[10],
-        chat_count=row[11],
-        auto_save=bool(row[12]),
-        idle_ms=row[13],
-        key_digest=row[14],
-    )
+    values = list(row)
+    values[3] = SessionState(values[3])
+    values[7] = tuple(json.loads(values[7]))
+    values[13] = bool(values[13])
+    return SessionRecord(*values)
 
 
 def _chat(row: Any) -> ChatRecord:

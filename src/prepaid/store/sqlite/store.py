@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 # Handlers register themselves by being imported.
 from prepaid.store.group_commit import BUSY_SECONDS, GroupCommit
 from prepaid.store.operations import Operation
-from prepaid.store.sqlite import chat_rows, deposits, holds, lifecycle, money, pool_rows
+from prepaid.store.sqlite import chat_rows, deposits, holds, lifecycle, money, pool_rows, reuse
 from prepaid.store.sqlite.connection import open_reader, open_writer
 from prepaid.store.sqlite.reads import Reads
 from prepaid.store.sqlite.unit import Unit
 
 __all__ = ["SqliteStore", "now_ms"]
 
-assert all((chat_rows, deposits, holds, lifecycle, money, pool_rows))
+assert all((chat_rows, deposits, holds, lifecycle, money, pool_rows, reuse))
 
 T = TypeVar("T")
 

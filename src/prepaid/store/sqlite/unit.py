@@ -20,16 +20,17 @@ from prepaid.store.sqlite.connection import translated
 __all__ = ["Unit", "handles"]
 
 OperationT = TypeVar("OperationT", bound=Operation)
+ResultT = TypeVar("ResultT")
 Handler = Callable[["Unit", Any], object]
 _HANDLERS: dict[type[Operation], Handler] = {}
 
 
 def handles(
     kind: type[OperationT],
-) -> Callable[[Callable[[Unit, OperationT], object]], Callable[[Unit, OperationT], object]]:
+) -> Callable[[Callable[[Unit, OperationT], ResultT]], Callable[[Unit, OperationT], ResultT]]:
     """Register the function that applies operations of this type."""
 
-    def register(handler: Callable[[Unit, OperationT], object]) -> Callable[[Unit, OperationT], object]:
+    def register(handler: Callable[[Unit, OperationT], ResultT]) -> Callable[[Unit, OperationT], ResultT]:
         _HANDLERS[kind] = handler
         return handler
 

@@ -124,18 +124,38 @@ CREATE TABLE session (
   auto_save    INTEGER NOT NULL,
   idle_ms      INTEGER,
   due_ms       INTEGER,
+  seen_ms      INTEGER,
   key_digest   BLOB
 ) STRICT, WITHOUT ROWID;
 
--- The clean-up's queue: when a session has to be looked at next. Using a session does not move it;
--- the look does (see CloseIfDue), so the hot path pays nothing for it.
+-- The clean-up's queues: when a session has to be looked at next, and when the last look saw it used.
+-- Using a session moves neither; the look does (see CloseIfDue), so the hot path pays nothing for it.
 CREATE INDEX session_due ON session (due_ms) WHERE due_ms IS NOT NULL;
+CREATE INDEX session_seen ON session (seen_ms) WHERE seen_ms IS NOT NULL;
 
+-- owner and state are the account's: pages of a tag are found in the order of their ids.
 CREATE TABLE session_tag (
-  tag        TEXT NOT NULL,
-  session_id TEXT NOT NULL,
-  PRIMARY KEY (tag, session_id)
+  tag        TEXT    NOT NULL,
+  state      INTEGER NOT NULL,
+  session_id TEXT    NOT NULL,
+  owner      TEXT    NOT NULL,
+  PRIMARY KEY (tag, state, session_id)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX session_tag_by_owner ON session_tag (tag, owner, state, session_id);
+
+CREATE TRIGGER session_tagged AFTER INSERT ON session WHEN new.tags <> '[]'
+BEGIN
+  INSERT INTO session_tag SELECT DISTINCT value, state, session_id, owner
+  FROM account, json_each(new.tags) WHERE session_id = new.session_id;
+END;
+
+CREATE TRIGGER session_tag_moved AFTER UPDATE OF state ON account WHEN new.state <> old.state
+BEGIN
+  UPDATE session_tag SET state = new.state
+  WHERE state = old.state AND session_id = new.session_id
+    AND tag IN (SELECT value FROM session, json_each(session.tags) WHERE session.session_id = new.session_id);
+END;
 
 CREATE TABLE chat (
   session_id    TEXT    NOT NULL,

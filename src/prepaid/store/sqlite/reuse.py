@@ -1,0 +1,51 @@
+"""Sessions on SQLite that serve on: the one that is found instead of opened, and ages that change."""
+
+from __future__ import annotations
+
+from prepaid.errors import PrepaidError
+from prepaid.store.operations import Created, GetOrCreate, SetIdle
+from prepaid.store.sqlite.lifecycle import create
+from prepaid.store.sqlite.unit import Unit, handles
+
+_FUNDED = """
+  SELECT session_id FROM account WHERE owner = ? AND state = 0 AND available > 0 AND asset = ?
+    AND (expires_ms IS NULL OR expires_ms > ?) ORDER BY session_id DESC LIMIT 1"""
+
+_USE = """
+  UPDATE account SET last_used_ms = ?, request_count = request_count + 1 WHERE session_id = ?
+  RETURNING session_id, available"""
+
+_NEXT_LIVE = """
+  SELECT session_id FROM (
+    SELECT * FROM (SELECT session_id FROM account WHERE state = 0 AND session_id > ?1 ORDER BY 1 LIMIT ?2)
+    UNION ALL
+    SELECT * FROM (SELECT session_id FROM account WHERE state = 1 AND session_id > ?1 ORDER BY 1 LIMIT ?2)
+  ) ORDER BY session_id LIMIT ?2"""
+
+_SET_IDLE = """
+  UPDATE session SET idle_ms = ?1, due_ms = (
+    SELECT min(seen_ms + ?1, coalesce(expires_ms, seen_ms + ?1)) FROM account
+    WHERE account.session_id = session.session_id)
+  WHERE session_id = ?2 AND idle_ms IS NOT NULL"""
+
+
+@handles(GetOrCreate)
+def get_or_create(unit: Unit, wanted: GetOrCreate) -> Created | PrepaidError:
+    """The owner's newest session that can pay, counted as used; else a new one. One, however many ask.
+
+    Looks at the owner's active sessions only, which ``max_sessions_per_user`` bounds, and as a rule at
+    the newest alone.
+    """
+    found = unit.one(_FUNDED, (wanted.owner, wanted.asset, unit.now_ms))
+    if found is None:
+        return create(unit, wanted)
+    return Created(*unit.one(_USE, (unit.now_ms, found[0])))
+
+
+@handles(SetIdle)
+def set_idle(unit: Unit, work: SetIdle) -> str | None:
+    """The next live sessions get another idle age, counted from when they were last seen used."""
+    page = unit.run(_NEXT_LIVE, (work.session_id, work.limit)).fetchall()
+    for (session_id,) in page:
+        unit.run(_SET_IDLE, (work.idle_ms, session_id))
+    return str(page[-1][0]) if page else None
