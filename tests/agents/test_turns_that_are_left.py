@@ -1,0 +1,156 @@
+"""A caller who leaves pays for what was delivered, and never leaves half of a tool's use behind."""
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+
+from prepaid.models.offline import OfflineModel
+from prepaid.records import Message, Role, TextDelta, ToolCall
+from prepaid.store.operations import PlaceTaken
+
+from .desk import Desk, add
+
+USES_ADD = ToolCall("a", "add", '{"a":2,"b":3}')
+
+
+async def leave_after(agent, question, deltas):
+    async with aclosing(agent.stream(question)) as events:
+        async for event in events:
+            deltas -= isinstance(event, TextDelta)
+            if not deltas:
+                break
+
+
+async def test_leaving_in_the_text_pays_and_keeps_what_was_delivered(desk):
+    await leave_after(desk.agent(), desk.question("count to 50"), 3)
+    assert desk.messages == (Message(Role.USER, "count to 50"), Message(Role.ASSISTANT, "1 2 3"))
+    (line,) = [line for line in desk.store.reads.transfers("ses_1") if line.kind == "capture"]
+    assert (line.input_units, line.output_units) == (3, 3)
+
+
+async def test_leaving_in_the_answer_to_a_tool_keeps_the_tools_use_whole(desk):
+    await leave_after(desk.agent(tools=[add]), desk.question("use add with 2 and 3"), 2)
+    assert [message.role.value for message in desk.messages] == ["user", "assistant", "tool", "assistant"]
+    assert desk.messages[-1].text == "Offline model"
+    assert len(desk.captures) == 2
+    assert desk.chat.turn_count == 1
+
+
+async def test_leaving_at_a_tool_call_pays_for_it_and_keeps_nothing(desk):
+    async with aclosing(desk.agent(tools=[add]).stream(desk.question("use add with 2 and 3"))) as events:
+        assert isinstance(await anext(events), ToolCall)
+    assert len(desk.captures) == 1
+    assert (desk.messages, desk.chat.open_turn, desk.chat.turn_count) == ((), None, 0)
+
+
+async def test_leaving_before_anything_came_costs_nothing(desk):
+    stream = desk.agent().stream(desk.question("count to 50", OfflineModel(delay_seconds=60)))
+    asking = asyncio.create_task(anext(stream))
+    await desk.until_held()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await desk.until_released()
+    assert (desk.spent, desk.chat.open_turn) == (0, None)
+
+
+@pytest.mark.parametrize("word", ["", "Let me see."])
+async def test_leaving_while_a_tool_works(desk, word):
+    """The call is paid; its text is kept, the call without a result is not."""
+    working = asyncio.Event()
+
+    async def slow() -> str:
+        """Slow."""
+        working.set()
+        await asyncio.sleep(60)
+        return "never"
+
+    parts = (word, ToolCall("s", "slow", "{}")) if word else ToolCall("s", "slow", "{}")
+
+    async def asked():
+        return await desk.ask(desk.agent(tools=[slow]), "go", OfflineModel(script=[parts]))
+
+    asking = asyncio.create_task(asked())
+    await working.wait()
+    assert desk.account.held > 0
+    (running,) = desk.meter.running
+    assert running.usage.output_tokens > 0
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert desk.account.held == 0
+    assert len(desk.captures) == 1
+    kept = (Message(Role.USER, "go"), Message(Role.ASSISTANT, word)) if word else ()
+    assert desk.messages == kept
+
+
+async def test_a_stream_that_was_never_begun_costs_nothing(desk):
+    async with aclosing(desk.agent().stream(desk.question("count to 50"))):
+        pass
+    assert desk.spent == 0
+
+
+async def test_the_chats_place_stays_reserved_while_tools_work(desk):
+    """Between two calls of one turn nobody else gets the place (spec C5)."""
+    states = []
+
+    def look() -> str:
+        """Look."""
+        states.append(desk.chat.open_turn)
+        return "seen"
+
+    script = [ToolCall(str(n), "look", "{}") for n in range(3)]
+    await desk.ask(desk.agent(tools=[look]), "go", OfflineModel(script=script))
+    assert len(set(states)) == 3
+    assert None not in states
+    assert desk.waits == []
+
+
+async def test_turns_sent_at_once_are_answered_one_after_the_other(desk):
+    """Spec C5: whole turns, each with its own question, tools and answer."""
+    agent = desk.agent(tools=[add])
+    await asyncio.gather(*(desk.ask(agent, f"use add with {n} and 1") for n in range(6)))
+    assert desk.chat.turn_count == 6
+    assert desk.waits
+    turns = [desk.messages[at : at + 4] for at in range(0, 24, 4)]
+    for question, call, result, answer in turns:
+        number = int(question.text.split()[3])
+        assert call.tool_calls[0].id == result.tool_call_id
+        assert result.text == str(number + 1)
+        assert answer.text == f"Offline model: add says: {number + 1}"
+
+
+async def test_a_place_lost_between_two_calls_is_waited_for(desk):
+    """Only where a batch ends between them; the turn is saved behind the one that came between."""
+    reserve, asked = desk.turns.reserve, []
+
+    async def losing(question):
+        asked.append(question.place)
+        if len(asked) == 2:
+            return PlaceTaken(None, None)
+        return await reserve(question)
+
+    desk.turns.reserve = losing
+    answer = await desk.ask(desk.agent(tools=[add]), "use add with 2 and 3")
+    assert answer.text == "Offline model: add says: 5"
+    assert [place.messages for place in asked] == [2, 4, 4]
+    assert len(desk.waits) == 1
+    assert len(desk.messages) == 4
+
+
+async def test_two_processes_on_one_chat(tmp_path):
+    """Spec C5: a turn with tools holds the place against another process's turns."""
+    one = await Desk(tmp_path / "ledger.db").open()
+    other = Desk(tmp_path / "ledger.db")
+    texts = [f"use add with {n} and 1" for n in range(8)]
+    desks = [one, other] * 4
+    await asyncio.gather(
+        *(desk.ask(desk.agent(tools=[add]), text) for desk, text in zip(desks, texts, strict=True))
+    )
+    assert one.chat.turn_count == 8
+    assert [message.role.value for message in one.messages] == ["user", "assistant", "tool", "assistant"] * 8
+    assert one.account.held == 0
+    await other.meter.aclose()
+    await other.store.aclose()
+    await one.aclose()
