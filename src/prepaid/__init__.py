@@ -32,7 +32,9 @@ if TYPE_CHECKING:
         Unit,
         Usage,
     )
+    from prepaid.routing import Aggregation, Routing
     from prepaid.sessions.agent_config import AgentConfig
+    from prepaid.sessions.ai_requests import AIRequest, AIResponse, Fee
     from prepaid.sessions.chat import Chat
     from prepaid.sessions.events import (
         AIRequestFailed,
@@ -53,6 +55,11 @@ from prepaid import errors
 from prepaid.errors import *  # noqa: F403 -- every error is public, and errors.__all__ lists them
 
 _HOMES = {
+    "AIRequest": "sessions.ai_requests",
+    "AIResponse": "sessions.ai_requests",
+    "Aggregation": "routing",
+    "Fee": "sessions.ai_requests",
+    "Routing": "routing",
     "AIRequestFailed": "sessions.events",
     "AIResponseReceived": "sessions.events",
     "AgentConfig": "sessions.agent_config",

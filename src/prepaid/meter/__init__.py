@@ -5,6 +5,7 @@
 
 from prepaid.meter.call import PaidCall, Payer, Replay, check_usage
 from prepaid.meter.meter import ATTEMPTS_MAX, REQUEST_KEY_LENGTH_MAX, Meter
+from prepaid.meter.once import begin_once
 
 __all__ = [
     "ATTEMPTS_MAX",
@@ -13,5 +14,6 @@ __all__ = [
     "PaidCall",
     "Payer",
     "Replay",
+    "begin_once",
     "check_usage",
 ]

@@ -12,9 +12,9 @@ from typing import Any, Self, TypeVar
 from prepaid.config import Settings
 from prepaid.models.contract import Model
 from prepaid.runtime import Runtime
+from prepaid.sessions.ai_requests import Asking
 from prepaid.sessions.cleanup import Cleaner
 from prepaid.sessions.events import Event
-from prepaid.sessions.opening import Opening
 from prepaid.sessions.pooling import Pooling
 from prepaid.sessions.upkeep import Upkeep
 from prepaid.sessions.workspace import Workspace
@@ -24,7 +24,7 @@ __all__ = ["SessionManager"]
 EventT = TypeVar("EventT", bound=Event)
 
 
-class SessionManager(Opening, Pooling, Upkeep):
+class SessionManager(Asking, Pooling, Upkeep):
     """Opens and finds sessions on one database; any number of managers and processes may share it.
 
     Use it as ``async with SessionManager("app.db") as manager:``. Settings come from the arguments,

@@ -5,7 +5,16 @@ where the hold ends; a provider that bills more than the hold does so at our exp
 """
 
 from prepaid.turns.offers import OUTPUT_TOKENS_MAX, REQUEST_BYTES_MAX
+from prepaid.turns.panel import PanelAnswer, ask_panel
 from prepaid.turns.question import Answer, Question
 from prepaid.turns.turns import Turns
 
-__all__ = ["OUTPUT_TOKENS_MAX", "REQUEST_BYTES_MAX", "Answer", "Question", "Turns"]
+__all__ = [
+    "OUTPUT_TOKENS_MAX",
+    "REQUEST_BYTES_MAX",
+    "Answer",
+    "PanelAnswer",
+    "Question",
+    "Turns",
+    "ask_panel",
+]

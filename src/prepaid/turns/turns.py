@@ -12,7 +12,7 @@ from prepaid.meter import Meter, PaidCall, Replay
 from prepaid.models.contract import Model
 from prepaid.records import Finish, Message, Quote, Role, TextDelta, ToolCall
 from prepaid.store.operations import PlaceTaken, Turn
-from prepaid.turns.offers import REQUEST_BYTES_MAX, Offer, Offers
+from prepaid.turns.offers import REQUEST_BYTES_MAX, Offers
 from prepaid.turns.question import Answer, Question
 from prepaid.turns.run import Run
 
@@ -102,8 +102,8 @@ class Turns:
         self, question: Question, call: PaidCall, runs: list[Run]
     ) -> AsyncGenerator[TextDelta | ToolCall | Answer]:
         failure: ProviderError | None = None
-        for offer in self._affordable(question, call):
-            runs.append(run := Run(call, offer, question.request))
+        for run in self.runs(question, call):
+            runs.append(run)
             try:
                 async with aclosing(_events(question, run)) as events:
                     async for event in events:
@@ -118,13 +118,13 @@ class Turns:
         assert failure is not None, "a hold pays for one of its models at least"
         raise failure
 
-    def _affordable(self, question: Question, call: PaidCall) -> Iterator[Offer]:
-        """The models that the hold can pay, in order; a fallback's offer is made again when it is needed."""
+    def runs(self, question: Question, call: PaidCall) -> Iterator[Run]:
+        """The models that the hold can pay, in order, each ready to start; the next when one has failed."""
         if call.granted >= call.quoted.minimum:
-            yield self._offers.held(question, call.quoted)
+            yield Run(call, self._offers.held(question, call.quoted), question.request)
         for other in self._offers.others(question):
             if call.granted >= other.quoted.minimum:
-                yield other
+                yield Run(call, other, question.request)
 
 
 async def _events(question: Question, run: Run) -> AsyncGenerator[TextDelta | ToolCall | Answer]:
