@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol
 
@@ -61,6 +62,7 @@ class GroupCommit:
         self._writer: asyncio.Task[None] | None = None
         self._syncer = ThreadPoolExecutor(1, thread_name_prefix="prepaid-sync")
         self._closed = False
+        self.listener: Callable[[list[Operation]], None] | None = None
 
     def submit(self, operation: Operation) -> asyncio.Future[Any]:
         """Queue an operation; the future has its result once that is durable.
@@ -121,6 +123,8 @@ class GroupCommit:
             raise
         for (_, future), result in zip(batch, results, strict=True):
             _answer(future, result)
+        if self.listener is not None:
+            self.listener([operation for operation, _ in batch])
 
     async def _begin(self) -> None:
         if self._unit.begin():

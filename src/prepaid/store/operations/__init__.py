@@ -17,6 +17,15 @@ from prepaid.store.operations.chats import (
     SwitchChat,
     UpdateChat,
 )
+from prepaid.store.operations.conversations import (
+    AddItems,
+    ClearItems,
+    Conversation,
+    DeleteConversation,
+    Entry,
+    PopItem,
+    SaveConversation,
+)
 from prepaid.store.operations.money import (
     Deposit,
     Fund,
@@ -41,6 +50,7 @@ from prepaid.store.operations.pool import (
     SaveSettings,
     TakeFromPool,
 )
+from prepaid.store.operations.restoring import RestoreSession, SavedChat
 from prepaid.store.operations.sessions import (
     Close,
     Closed,
@@ -55,18 +65,23 @@ from prepaid.store.operations.sessions import (
 )
 
 __all__ = [
+    "AddItems",
     "AddToPool",
     "AppendMessages",
+    "ClearItems",
     "ClearMessages",
     "Close",
     "CloseIfDue",
     "Closed",
+    "Conversation",
     "CreateChat",
     "CreateSession",
     "Created",
     "CurrentChat",
+    "DeleteConversation",
     "Deposit",
     "EndLease",
+    "Entry",
     "Fund",
     "Funded",
     "GetOrCreate",
@@ -77,12 +92,16 @@ __all__ = [
     "Operation",
     "Place",
     "PlaceTaken",
+    "PopItem",
     "PopMessage",
     "Progress",
     "Reconcile",
     "Release",
     "RemoveFromPool",
+    "RestoreSession",
+    "SaveConversation",
     "SaveSettings",
+    "SavedChat",
     "SetIdle",
     "SetKey",
     "SetState",

@@ -11,14 +11,35 @@ from typing import Any, TypeVar
 # Handlers register themselves by being imported.
 from prepaid.store.group_commit import BUSY_SECONDS, GroupCommit
 from prepaid.store.operations import Operation
-from prepaid.store.sqlite import chat_rows, deposits, holds, lifecycle, money, pool_rows, reuse
+from prepaid.store.sqlite import (
+    chat_rows,
+    conversation_rows,
+    deposits,
+    holds,
+    lifecycle,
+    money,
+    pool_rows,
+    restore_rows,
+    reuse,
+)
 from prepaid.store.sqlite.connection import open_reader, open_writer
 from prepaid.store.sqlite.reads import Reads
 from prepaid.store.sqlite.unit import Unit
 
 __all__ = ["SqliteStore", "now_ms"]
 
-assert all((chat_rows, deposits, holds, lifecycle, money, pool_rows, reuse))
+_HANDLERS = (
+    chat_rows,
+    conversation_rows,
+    deposits,
+    holds,
+    lifecycle,
+    money,
+    pool_rows,
+    restore_rows,
+    reuse,
+)
+assert all(_HANDLERS)
 
 T = TypeVar("T")
 
@@ -61,6 +82,10 @@ class SqliteStore:
             StoreBusy: the queue is full.
         """
         return self._writer.submit(operation)
+
+    def listen(self, listener: Callable[[list[Operation]], None] | None) -> None:
+        """Tell ``listener`` of every batch of operations once it is durable, refused ones included."""
+        self._writer.listener = listener
 
     async def report(self, question: Callable[[Reads], T]) -> T:
         """Answer an unbounded question in a thread, on a connection of its own."""

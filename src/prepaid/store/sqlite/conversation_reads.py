@@ -1,0 +1,122 @@
+"""Questions about what other libraries' agents keep with a session; none reads more than it returns."""
+
+from __future__ import annotations
+
+from prepaid.store.operations.conversations import Conversation, Entry
+from prepaid.store.sqlite.query import Queries
+
+__all__ = [
+    "all_conversations",
+    "all_entries",
+    "all_items",
+    "entries_to",
+    "entry",
+    "item_count",
+    "items",
+    "record",
+    "records",
+]
+
+_LINE = """
+  WITH RECURSIVE line (id, entry_id, parent, body) AS (
+    SELECT id, entry_id, parent, body FROM conversation_entry WHERE session_id = ?1 AND entry_id = ?2
+    UNION ALL
+    SELECT above.id, above.entry_id, above.parent, above.body
+    FROM line JOIN conversation_entry AS above ON above.id = line.parent
+    LIMIT ?3
+  )
+  SELECT line.entry_id, above.entry_id, line.body FROM line
+  LEFT JOIN conversation_entry AS above ON above.id = line.parent
+  ORDER BY line.id"""
+
+_ENTRIES = """
+  SELECT entry.entry_id, above.entry_id, entry.body FROM conversation_entry AS entry
+  LEFT JOIN conversation_entry AS above ON above.id = entry.parent
+  WHERE entry.session_id = ?"""
+
+
+def record(reads: Queries, session_id: str, conversation_id: str) -> str | None:
+    """A conversation's record, as it was saved."""
+    row = reads.row(
+        "SELECT record FROM conversation WHERE session_id = ? AND conversation_id = ?",
+        (session_id, conversation_id),
+    )
+    return row[0] if row else None
+
+
+def records(reads: Queries, session_id: str, scope: str | None, limit: int | None) -> list[str]:
+    """A session's records, or those of one scope, newest first."""
+    in_scope = "" if scope is None else " AND scope = ?"
+    values = (session_id,) if scope is None else (session_id, scope)
+    sql = f"SELECT record FROM conversation WHERE session_id = ?{in_scope} ORDER BY updated_us DESC LIMIT ?"
+    return [row[0] for row in reads.rows(sql, (*values, -1 if limit is None else limit))]
+
+
+def entry(reads: Queries, session_id: str, entry_id: str) -> Entry | None:
+    """One entry."""
+    row = reads.row(_ENTRIES + " AND entry.entry_id = ?", (session_id, entry_id))
+    return Entry(*row) if row else None
+
+
+def entries_to(reads: Queries, session_id: str, entry_id: str, limit: int | None) -> list[Entry]:
+    """The entries up to this one, or the last ``limit`` of them, in order; none if it does not exist."""
+    rows = reads.rows(_LINE, (session_id, entry_id, -1 if limit is None else limit))
+    return [Entry(*row) for row in rows]
+
+
+def items(reads: Queries, session_id: str, chat_no: int, limit: int | None) -> list[str]:
+    """The last ``limit`` items of a history, or all, oldest first."""
+    row = reads.row(
+        "SELECT items_from, item_count FROM agent_history WHERE session_id = ? AND chat_no = ?",
+        (session_id, chat_no),
+    )
+    if row is None:
+        return []
+    first, count = row
+    after = first if limit is None else first + max(count - limit, 0)
+    rows = reads.rows(
+        "SELECT body FROM agent_item WHERE id > ? AND id <= ? ORDER BY id", (after, first + count)
+    )
+    return [body for (body,) in rows]
+
+
+def item_count(reads: Queries, session_id: str, chat_no: int) -> int:
+    """How many items a history has."""
+    row = reads.row(
+        "SELECT item_count FROM agent_history WHERE session_id = ? AND chat_no = ?", (session_id, chat_no)
+    )
+    return int(row[0]) if row else 0
+
+
+# --- whole sessions, to be saved elsewhere --------------------------------------------------------
+
+
+def all_entries(reads: Queries, session_id: str) -> list[Entry]:
+    """All entries of a session, parents first."""
+    return [Entry(*row) for row in reads.rows(_ENTRIES + " ORDER BY entry.id", (session_id,))]
+
+
+def all_conversations(reads: Queries, session_id: str) -> list[Conversation]:
+    """All conversations of a session."""
+    rows = reads.rows(
+        "SELECT conversation_id, revision, entry_id, scope, updated_us, record, branches FROM conversation"
+        " LEFT JOIN conversation_entry ON conversation_entry.id = head"
+        " WHERE conversation.session_id = ? ORDER BY updated_us",
+        (session_id,),
+    )
+    found = []
+    for conversation_id, revision, head_id, scope, updated_us, kept, branches in rows:
+        tips = reads.rows(
+            "SELECT entry_id FROM json_each(?) JOIN conversation_entry ON conversation_entry.id = value"
+            " ORDER BY key",
+            (branches,),
+        )
+        ends = tuple(tip for (tip,) in tips)
+        found.append(Conversation(conversation_id, revision, head_id, ends, scope, updated_us, kept))
+    return found
+
+
+def all_items(reads: Queries, session_id: str) -> list[tuple[int, list[str]]]:
+    """The items of each of a session's histories, by chat number."""
+    rows = reads.rows("SELECT chat_no FROM agent_history WHERE session_id = ? ORDER BY 1", (session_id,))
+    return [(chat_no, items(reads, session_id, chat_no, None)) for (chat_no,) in rows]
