@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -11,21 +10,19 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from prepaid.errors import ChatNotFound, PrepaidError
-from prepaid.meter import PaidCall, Payer, Replay
-from prepaid.models.contract import Model
-from prepaid.records import ChatRecord, ChatRequest, Message, Role, StoredMessage, TextDelta, ToolCall
+from prepaid.meter import Payer
+from prepaid.records import ChatRecord, Role, StoredMessage, TextDelta, ToolCall
 from prepaid.sessions.agent_config import AgentConfig
+from prepaid.sessions.chat_turn import ChatTurn
 from prepaid.sessions.events import AIRequestFailed, AIResponseReceived
 from prepaid.sessions.values import as_time, check_text
-from prepaid.store.operations import ClearMessages, Place, PlaceTaken, Reconcile, UpdateChat
-from prepaid.turns import Answer, Question
+from prepaid.store.operations import ClearMessages, UpdateChat
+from prepaid.turns import Answer
 
 if TYPE_CHECKING:
     from prepaid.sessions.workspace import Workspace
 
 __all__ = ["Chat", "ChatStats"]
-
-_POLL_SECONDS_MAX = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +92,7 @@ class Chat:
         Raises:
             InvalidRequestError: it has tools that must be attached in this process first.
         """
-        return self._config(self.record)
+        return self._workspace.attached(self.payer.session_id, self.chat_no).with_kept(self.record.config)
 
     async def send_message(
         self, text: str, *, key: str | None = None, max_output_tokens: int | None = None
@@ -128,7 +125,10 @@ class Chat:
         check_text(text, "message")
         async with self._workspace.turn_lock(self.payer.session_id, self.chat_no):
             try:
-                async with aclosing(self._answers(text, key, max_output_tokens)) as events:
+                turn = ChatTurn(
+                    self._workspace, self.payer, self.chat_no, self.config, text, key, max_output_tokens
+                )
+                async with aclosing(turn.events()) as events:
                     async for event in events:
                         if isinstance(event, Answer):
                             self._tell(event)
@@ -181,77 +181,6 @@ class Chat:
     def attach(self, **live: Any) -> None:
         """Give what lives in a process: ``tools``, ``mcp_servers``, ``output_type``, ``providers``."""
         self._workspace.attach(self.payer.session_id, self.chat_no, AgentConfig(**live))
-
-    # --- one turn --------------------------------------------------------------------------------
-
-    def _config(self, record: ChatRecord) -> AgentConfig:
-        return self._workspace.attached(self.payer.session_id, self.chat_no).with_kept(record.config)
-
-    def _models(self, config: AgentConfig) -> tuple[Model, ...]:
-        if config.providers:
-            named = config.current_provider or next(iter(config.providers))
-            return (config.providers[named],)
-        name = config.current_model or self._workspace.settings.default_model
-        if config.fallback_models is None:
-            return self._workspace.models(name)
-        return tuple(self._workspace.catalogue.resolve(each) for each in (name, *config.fallback_models))
-
-    async def _answers(
-        self, text: str, key: str | None, max_output_tokens: int | None
-    ) -> AsyncGenerator[TextDelta | ToolCall | Answer]:
-        config = self.config
-        if config.needs_agent:
-            events = self._agent_answers(config, text, key, max_output_tokens)
-        else:
-            question, reserved = await self._reserve(config, text, key, max_output_tokens)
-            events = self._workspace.turns.run(question, reserved)
-        async with aclosing(events):
-            async for event in events:
-                yield event
-
-    async def _reserve(
-        self, config: AgentConfig, text: str, key: str | None, max_output_tokens: int | None
-    ) -> tuple[Question, PaidCall | Replay]:
-        """Reserve the next place in the chat together with the money; wait while others stand there."""
-        models = self._models(config)
-        asked = Message(Role.USER, text)
-        waited = 0.001
-        while True:
-            record = self.record
-            request = ChatRequest(
-                model=models[0].info.name,
-                messages=(*self._context(config, record), asked),
-                output_tokens_max=max_output_tokens or config.max_output_tokens,
-                temperature=config.temperature,
-            )
-            place = Place(self.chat_no, record.turn_count, messages=2)
-            question = Question(self.payer, request, models, key=key, place=place, asked=(asked,))
-            reserved = await self._workspace.turns.reserve(question)
-            if not isinstance(reserved, PlaceTaken):
-                return question, reserved
-            await self.wait_for_place(reserved, waited)
-            waited = min(waited * 2, _POLL_SECONDS_MAX)
-
-    def _context(self, config: AgentConfig, record: ChatRecord) -> tuple[Message, ...]:
-        """The system prompt and the latest turns, whole."""
-        stored = self._workspace.store.reads.messages(record, limit=self._workspace.settings.context_messages)
-        messages = [each.message for each in stored]
-        if len(messages) < record.message_count:  # cut inside a turn: begin with the next question
-            while messages and messages[0].role is not Role.USER:
-                del messages[0]
-        if config.system_prompt:
-            messages.insert(0, Message(Role.SYSTEM, config.system_prompt))
-        return tuple(messages)
-
-    async def wait_for_place(self, taken: PlaceTaken, seconds: float) -> None:
-        """Another process's turn is open: wait, and settle it if its process died."""
-        if taken.open_turn is None:
-            return
-        overdue = taken.expires_ms is not None and taken.expires_ms <= self._workspace.store.clock()
-        if overdue:
-            await self._workspace.store.submit(Reconcile(self.payer.session_id, taken.open_turn))
-            return
-        await asyncio.sleep(seconds)
 
     def _tell(self, answer: Answer) -> None:
         payer = self.payer
