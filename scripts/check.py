@@ -18,20 +18,30 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 
 COVERED_WHOLE: Final = (
-    "src/prepaid/ledger.py",
-    "src/prepaid/meter.py",
-    "src/prepaid/money.py",
-    "src/prepaid/pricing.py",
-    "src/prepaid/turns.py",
-    "src/prepaid/store/sqlite/holds.py",
-    "src/prepaid/store/sqlite/money.py",
+    "ledger",
+    "meter",
+    "money",
+    "pricing",
+    "turns",
+    "store/sqlite/holds",
+    "store/sqlite/money",
 )
 """Where money moves, every branch is tested."""
 
 
+def pattern(room: str) -> str:
+    """The files of a room, be it one or a folder of them."""
+    path = ROOT / "src" / "prepaid" / room
+    if path.is_dir():
+        return f"src/prepaid/{room}/*"
+    if not path.with_suffix(".py").exists():
+        raise SystemExit(f"scripts/check.py: there is no room {room!r}; correct COVERED_WHOLE")
+    return f"src/prepaid/{room}.py"
+
+
 def steps(pytest_arguments: list[str]) -> dict[str, list[str]]:
     """Every step by its name, in the order they are run."""
-    covered = ",".join(COVERED_WHOLE)
+    covered = ",".join(map(pattern, COVERED_WHOLE))
     return {
         "format": ["ruff", "format", "--check", "."],
         "lint": ["ruff", "check", "."],

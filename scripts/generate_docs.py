@@ -1,0 +1,151 @@
+"""Writes the parts of the documentation that the code knows best, or checks that they are up to date.
+
+    uv run scripts/generate_docs.py [--check]
+
+A part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; the rest is written by hand.
+"""
+
+from __future__ import annotations
+
+import html
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from prepaid.errors import PrepaidError
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+
+_SAMPLES: Final[dict[str, Any]] = {
+    "api": "tools",
+    "action": "resume",
+    "available": 400,
+    "captured": 250,
+    "chat_id": "ses_01abc.2",
+    "found": 7,
+    "held": 0,
+    "how": "captured",
+    "key": "order-17",
+    "lease_id": "lease_01abc",
+    "limit": 100,
+    "limit_name": "max_something",
+    "line": 3,
+    "minimum": 1000,
+    "model": "gpt-4o",
+    "name": "metadata",
+    "needed": 1200,
+    "offered": 500,
+    "price": 150000,
+    "reason": "it is not JSON",
+    "session_id": "ses_01abc",
+    "size": 70000,
+    "state": "closed",
+    "supported": ("chat",),
+    "what": "…",
+}
+"""Values for the parameters of the errors' constructors, by name."""
+
+_NAMED: Final[dict[str, dict[str, Any]]] = {
+    "HoldResolved": {"state": "captured"},
+    "PoolEmpty": {"size": 5},
+    "StoreTooNew": {"supported": 1},
+    "ValueTooLarge": {"limit": 65536},
+    "InsufficientFee": {"what": "fee per million tokens"},
+    "PoolFull": {"size": 5},
+    "SessionLimitReached": {"limit_name": "max_sessions_per_user"},
+    "ChatLimitReached": {"limit_name": "max_chats_per_session"},
+    "MessageLimitReached": {"limit_name": "max_messages"},
+    "LeaseCapReached": {"limit_name": "cap"},
+}
+"""Where a name means something else."""
+
+
+def table_of_errors() -> Iterator[str]:
+    """Every error with its code, whether it may be retried, and its message."""
+    yield "| Error | `code` | Retry | Meaning | Message, for example |"
+    yield "|---|---|---|---|---|"
+    for kind, depth in tree(PrepaidError):
+        name = f"{'&ensp;' * depth}`{kind.__name__}`" if depth else f"`{kind.__name__}`"
+        meaning = (inspect.getdoc(kind) or "").split("\n")[0].replace("``", "`").replace("|", "\\|")
+        meaning = re.sub(r" \(spec [^)]*\)", "", meaning)
+        retry = "yes" if kind.retryable else "no"
+        yield f"| {name} | `{kind.code}` | {retry} | {meaning} | {example(kind)} |"
+
+
+def tree(kind: type[PrepaidError], depth: int = 0) -> Iterator[tuple[type[PrepaidError], int]]:
+    """The class and all below it, as the drawing in ``errors.py`` has them."""
+    yield kind, depth
+    for below in kind.__subclasses__():
+        yield from tree(below, depth + 1)
+
+
+def example(kind: type[PrepaidError]) -> str:
+    """A message of the error, with sample values; nothing where the raiser writes all of it."""
+    wanted = [
+        name
+        for name, parameter in inspect.signature(kind).parameters.items()
+        if parameter.default is parameter.empty
+    ]
+    named = _NAMED.get(kind.__name__, {})
+    message = str(kind(*(named.get(name, _SAMPLES[name]) for name in wanted)))
+    return message.replace("|", "\\|") if message != "…" else ""
+
+
+def help_of_commands() -> Iterator[str]:
+    """Every command's help, as Typer writes it for documentation."""
+    command = [sys.executable, "-m", "typer", "prepaid.cli.app", "utils", "docs", "--name", "prepaid"]
+    done = subprocess.run(  # noqa: S603
+        command,
+        env=os.environ | {"NO_COLOR": "1", "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    text = re.sub(r"^#", "##", html.unescape(done.stdout.strip()), flags=re.MULTILINE)
+    yield re.sub(r"\[bold\]Examples\[/bold\]\n\n((?:  \$ .*\n*)+)", examples, text)
+
+
+def examples(match: re.Match[str]) -> str:
+    """A command's examples as one block."""
+    lines = "\n".join(line.strip() for line in match[1].splitlines() if line)
+    return f"**Examples**:\n\n```console\n{lines}\n```\n\n"
+
+
+PARTS: Final = {
+    "errors": ("docs/errors.md", table_of_errors),
+    "commands": ("docs/cli.md", help_of_commands),
+}
+
+
+def written(text: str, name: str, content: str) -> str:
+    """``text`` with the content of one part replaced."""
+    part = re.compile(rf"(<!-- generated: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    if not part.search(text):
+        raise SystemExit(f"there is no <!-- generated: {name} --> … <!-- end -->")
+    return part.sub(lambda match: f"{match[1]}\n{content}\n\n{match[2]}", text)
+
+
+def main() -> int:
+    """Write, or with ``--check`` only compare; 1 if something was out of date."""
+    stale = []
+    for name, (page, generate) in PARTS.items():
+        path = ROOT / page
+        before = path.read_text(encoding="utf-8")
+        after = written(before, name, "\n".join(generate()))
+        if after == before:
+            continue
+        stale.append(page)
+        if "--check" not in sys.argv:
+            path.write_text(after, encoding="utf-8")
+    if stale:
+        print(f"{', '.join(stale)}: out of date; run uv run scripts/generate_docs.py")
+    return 1 if stale and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
