@@ -11,14 +11,16 @@ __all__ = ["event_bytes", "request_bytes", "text_bytes"]
 
 def text_bytes(text: str) -> int:
     """UTF-8 bytes of ``text``; half a surrogate pair, which JSON can carry, counts as three."""
-    return len(text.encode("utf-8", "surrogatepass"))
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def request_bytes(request: ChatRequest) -> int:
     """Bytes of the request's texts, tool calls and tool definitions; the wire format around them is free."""
     size = 0
     for message in request.messages:
-        size += text_bytes(message.text) + sum(event_bytes(call) for call in message.tool_calls)
+        size += text_bytes(message.text)
+        for call in message.tool_calls:
+            size += event_bytes(call)
     for tool in request.tools:
         schema = json.dumps(dict(tool.parameters), ensure_ascii=False, separators=(",", ":"))
         size += text_bytes(tool.name) + text_bytes(tool.description) + text_bytes(schema)

@@ -15,6 +15,7 @@ import json
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 from prepaid.errors import ProviderError
@@ -49,6 +50,7 @@ _CONTEXT_TOKENS_MAX: Final = 1_000_000
 _OUTPUT_TOKENS_MAX: Final = 100_000
 _QUOTE_LENGTH_MAX: Final = 400
 _TOKENS_PER_BREATH: Final = 32
+_REMEMBERED_LENGTH_MAX: Final = 1_024
 _TOKEN = re.compile(r"\s*(?:\w{1,16}|[^\w\s])|\s+")
 _COUNT_TO = re.compile(r"\bcount to (\d{1,9})\b", re.IGNORECASE)
 _WHAT_DID_I_SAY = re.compile(r"\bwhat did I (?:just )?(?:say|ask|tell)", re.IGNORECASE)
@@ -60,7 +62,13 @@ def count_tokens(text: str) -> int:
     White space belongs to the token after it; at the end of a text it is a token of its own. A text
     that is cut between two tokens has as many tokens as its pieces together.
     """
-    return sum(1 for _ in _TOKEN.finditer(text))
+    return _remembered(text) if len(text) <= _REMEMBERED_LENGTH_MAX else len(_TOKEN.findall(text))
+
+
+@lru_cache(maxsize=4_096)
+def _remembered(text: str) -> int:
+    """Short texts are counted once: a chat's history comes back with every turn, and twice in each."""
+    return len(_TOKEN.findall(text))
 
 
 class OfflineModel:
@@ -98,8 +106,11 @@ class OfflineModel:
 
     def input_tokens_max(self, request: ChatRequest) -> int:
         """Exactly the input tokens that the answer's usage will say."""
-        size = sum(count_tokens(message.text) for message in request.messages)
-        size += sum(_call_tokens(call) for message in request.messages for call in message.tool_calls)
+        size = 0
+        for message in request.messages:
+            size += count_tokens(message.text)
+            for call in message.tool_calls:
+                size += _call_tokens(call)
         return size + sum(_tool_tokens(tool) for tool in request.tools)
 
     def estimate_tokens(self, text: str) -> int:
