@@ -15,7 +15,10 @@ from prepaid.runtime import Runtime
 from prepaid.sessions.ai_requests import Asking
 from prepaid.sessions.cleanup import Cleaner
 from prepaid.sessions.events import Event
+from prepaid.sessions.persistence import SessionPersistenceAdapter
 from prepaid.sessions.pooling import Pooling
+from prepaid.sessions.restoring import Restoring
+from prepaid.sessions.saver import Saver
 from prepaid.sessions.upkeep import Upkeep
 from prepaid.sessions.workspace import Workspace
 
@@ -24,12 +27,13 @@ __all__ = ["SessionManager"]
 EventT = TypeVar("EventT", bound=Event)
 
 
-class SessionManager(Asking, Pooling, Upkeep):
+class SessionManager(Asking, Pooling, Restoring, Upkeep):
     """Opens and finds sessions on one database; any number of managers and processes may share it.
 
     Use it as ``async with SessionManager("app.db") as manager:``. Settings come from the arguments,
     then ``PREPAID_*`` in the environment, then ``prepaid.toml``, then the defaults; durations are
-    ``timedelta`` or seconds (spec C1). ``models`` are your own, by their names.
+    ``timedelta`` or seconds (spec C1). ``models`` are your own, by their names. With a
+    ``persistence_adapter``, sessions with ``auto_save`` are saved there after they changed (spec C10).
 
     Raises:
         ConfigError: a wrong setting, naming where it stands.
@@ -46,6 +50,7 @@ class SessionManager(Asking, Pooling, Upkeep):
         auto_cleanup: bool | None = None,
         cleanup_interval: timedelta | float | None = None,
         session_timeout: timedelta | float | None = None,
+        persistence_adapter: SessionPersistenceAdapter | None = None,
         logger: logging.Logger | None = None,
         models: Iterable[Model] = (),
         settings: Settings | None = None,
@@ -61,6 +66,8 @@ class SessionManager(Asking, Pooling, Upkeep):
         self._runtime = Runtime(settings or _settings(database, sessions), models, logger)
         self._workspace = Workspace(self._runtime)
         self._cleaner = Cleaner(self._workspace)
+        if persistence_adapter is not None:
+            self._workspace.saver = Saver(self._workspace, persistence_adapter)
         self._is_down = False
 
     def on(self, kind: type[EventT], callback: Callable[[EventT], Awaitable[None] | None]) -> None:
@@ -78,6 +85,8 @@ class SessionManager(Asking, Pooling, Upkeep):
         self._is_down = True
         await self._cleaner.aclose()
         await self._workspace.events.aclose()
+        if self._workspace.saver is not None:
+            await self._workspace.saver.aclose()
         await self._runtime.aclose()
 
     async def __aenter__(self) -> Self:

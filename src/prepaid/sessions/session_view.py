@@ -11,6 +11,8 @@ from prepaid.errors import SessionNotFound
 from prepaid.meter import Payer
 from prepaid.money import Currency, currency, format_amount
 from prepaid.records import Account, SessionRecord, SessionState
+from prepaid.sessions.persistence import no_adapter
+from prepaid.sessions.snapshot import snapshot
 from prepaid.sessions.values import as_time
 
 if TYPE_CHECKING:
@@ -117,6 +119,27 @@ class SessionView:
     def tags(self) -> tuple[str, ...]:
         """The tags it was given."""
         return self.record.tags
+
+    async def serialize(self) -> dict[str, Any]:
+        """All that is kept of it as data that JSON can carry (spec C10).
+
+        ``manager.deserialize_session`` brings it back, but never its money: ``account`` is told for
+        information. API keys are not in it.
+        """
+        _ = self.account
+        session_id = self.session_id
+        return await self._workspace.store.report(lambda reads: snapshot(reads, session_id))
+
+    async def save(self) -> None:
+        """Save it with the manager's persistence adapter now; ``auto_save`` does so after each change.
+
+        Raises:
+            InvalidRequestError: the manager has no adapter. Errors of the adapter are passed on.
+        """
+        _ = self.account
+        if self._workspace.saver is None:
+            raise no_adapter()
+        await self._workspace.saver.save(self.session_id)
 
     async def get_stats(self) -> SessionStats:
         """The session in numbers."""

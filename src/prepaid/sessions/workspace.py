@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from prepaid.models.contract import Model
@@ -10,6 +11,9 @@ from prepaid.runtime import Runtime
 from prepaid.sessions.agent_config import AgentConfig
 from prepaid.sessions.events import EventBus
 from prepaid.store.operations import Limits
+
+if TYPE_CHECKING:
+    from prepaid.sessions.saver import Saver
 
 __all__ = ["Workspace"]
 
@@ -30,6 +34,7 @@ class Workspace:
         self.models = runtime.models
         self.events = EventBus(runtime.logger)
         self.own_nodes: dict[str, tuple[str, Model]] = {}
+        self.saver: Saver | None = None
         self._turn_locks: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()
         self._attached: dict[tuple[str, int], AgentConfig] = {}
 

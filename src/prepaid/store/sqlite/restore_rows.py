@@ -68,7 +68,6 @@ def _insert_session(unit: Unit, work: RestoreSession, *, is_live: bool) -> None:
             record.idle_ms,
             due if is_live else None,
             unit.now_ms if is_live else None,
-            unit.now_ms if is_live else None,
         ),
     )
 
