@@ -24,10 +24,10 @@ FUNDED = 1_000_000
 class Desk:
     """Where a test asks, and reads what it cost."""
 
-    def __init__(self, path, clock=None):
-        self.store = SqliteStore(path) if clock is None else SqliteStore(path, clock=clock)
+    def __init__(self, path, *, hold_seconds=30):
+        self.store = SqliteStore(path)
         self.ledger = Ledger(self.store)
-        self.meter = Meter(self.ledger, timedelta(seconds=30))
+        self.meter = Meter(self.ledger, timedelta(seconds=hold_seconds))
         self.turns = Turns(self.meter, default_output_tokens=1_000)
         self.payer = Payer(SESSION, OWNER, "USD")
         self.waits = []

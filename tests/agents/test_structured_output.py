@@ -120,9 +120,14 @@ async def test_a_model_without_tools_answers_by_schema_or_by_prompt(desk):
 async def test_tools_for_a_model_without_are_refused_before_anything_is_held(desk):
     with pytest.raises(ApiNotSupported, match="tools"):
         await desk.ask(desk.agent(tools=[add]), "go", Knowing(frozenset({"chat"})))
-    with pytest.raises(ApiNotSupported, match="tools"):
-        await desk.ask(desk.agent(tools=[add]), "go", OfflineModel(), Knowing(frozenset({"chat"})))
     assert desk.account.request_count == 0
+
+
+async def test_a_fallback_that_lacks_tools_is_left_out(desk):
+    down, unfit = OfflineModel(script=[ProviderError("down")]), Knowing(frozenset({"chat"}), name="unfit")
+    with pytest.raises(ProviderError, match="down"):
+        await desk.ask(desk.agent(tools=[add]), "go", down, unfit)
+    assert unfit.requests == []
 
 
 async def test_the_same_key_is_answered_once(desk):

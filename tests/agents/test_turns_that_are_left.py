@@ -154,3 +154,48 @@ async def test_two_processes_on_one_chat(tmp_path):
     await other.meter.aclose()
     await other.store.aclose()
     await one.aclose()
+
+
+async def test_a_tool_that_takes_longer_than_a_hold_keeps_its_place(tmp_path):
+    """The heart goes on beating for a call that was answered and not settled yet."""
+    desk = await Desk(tmp_path / "ledger.db", hold_seconds=0.3).open()
+    swept = []
+
+    async def slow() -> str:
+        """Slow."""
+        for _ in range(7):
+            await asyncio.sleep(0.1)
+            swept.extend(await desk.ledger.reconcile())
+        return "done"
+
+    answer = await desk.ask(desk.agent(tools=[slow]), "use slow")
+    assert (answer.text, swept) == ("Offline model: slow says: done", [])
+    await desk.aclose()
+
+
+async def test_a_crash_while_a_tool_works_charges_what_was_answered(tmp_path):
+    """The ledger was told by the heartbeat; the sweep of another process settles it, the chat is free."""
+    desk = await Desk(tmp_path / "ledger.db", hold_seconds=0.3).open()
+    told = asyncio.Event()
+
+    async def slow() -> str:
+        """Slow."""
+        await asyncio.sleep(0.15)  # one beat
+        desk.meter._heart.cancel()
+        told.set()
+        await asyncio.sleep(60)
+        return "never"
+
+    asking = asyncio.create_task(desk.ask(desk.agent(tools=[slow]), "use slow"))
+    await told.wait()
+    (running,) = desk.meter.running
+    expected = running.delivered
+    await asyncio.sleep(0.5)
+    (settled,) = await desk.ledger.reconcile()
+    assert settled.captured == expected == desk.spent > 0
+    assert (desk.chat.open_turn, desk.messages) == (None, ())
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert desk.spent == expected
+    await desk.aclose()

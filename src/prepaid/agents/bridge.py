@@ -29,7 +29,6 @@ from prepaid import records
 from prepaid.agents.conversion import to_messages, to_request
 from prepaid.agents.handoff import Handoff, Sink
 from prepaid.meter import Payer
-from prepaid.models.apis import check_apis
 from prepaid.models.contract import Model
 from prepaid.records import ChatRequest, ModelInfo, TextDelta, ToolCall, Usage
 from prepaid.turns import Answer, Question, Turns
@@ -140,22 +139,11 @@ def paid_model(turns: Turns, payer: Payer, models: tuple[Model, ...]) -> Bridged
     """
 
     async def ask(request: ChatRequest, _: str | None) -> AsyncGenerator[Piece]:
-        check_all(models, request)
         async with aclosing(turns.stream(Question(payer, request, models))) as pieces:
             async for piece in pieces:
                 yield piece
 
     return BridgedModel(models[0].info, ask)
-
-
-def check_all(models: tuple[Model, ...], request: ChatRequest) -> None:
-    """Refuse a request that one of the models lacks something for, before anything is held.
-
-    Raises:
-        ApiNotSupported: naming the model and what it lacks.
-    """
-    for model in models:
-        check_apis(model.info, request)
 
 
 @dataclass

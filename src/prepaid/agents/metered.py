@@ -34,8 +34,8 @@ from pydantic_ai.usage import RequestUsage
 
 from prepaid import pricing
 from prepaid.agents.conversion import to_messages, to_request
-from prepaid.errors import ApiNotSupported, ModelNotPriced, ModelNotSupported, ProviderUsageInvalid
-from prepaid.meter import Meter, PaidCall, Payer
+from prepaid.errors import ApiNotSupported, ModelNotPriced, ModelNotSupported
+from prepaid.meter import Meter, PaidCall, Payer, check_usage
 from prepaid.models.catalogue import Catalogue
 from prepaid.models.measure import request_bytes, text_bytes
 from prepaid.models.price_book import shipped_book
@@ -50,7 +50,6 @@ BYTES_PER_TOKEN_LIKELY: Final = 4
 CUT_BYTES_PER_TOKEN: Final = 6
 """A stream with more bytes than this per token of its limit is cut, as in ``turns``."""
 
-USAGE_TOKENS_MAX: Final = 100_000_000
 CONTEXT_TOKENS_DEFAULT: Final = 128_000
 
 
@@ -216,14 +215,13 @@ class _Call:
         Raises:
             ProviderUsageInvalid: it tells what cannot be.
         """
-        _check_usage(self.paid.quoted.model, told)
         input_tokens, output_tokens = told.input_tokens, told.output_tokens
         if not (is_whole and told.has_values()):
             # An answer cut off may come with no usage, or with that of its first pieces.
             likely = -(-self.output_bytes // BYTES_PER_TOKEN_LIKELY)
             input_tokens = input_tokens or -(-self.input_bytes // BYTES_PER_TOKEN_LIKELY)
             output_tokens = max(output_tokens, min(likely, self.paid.output_limit))
-        return Usage(
+        usage = Usage(
             input_tokens=input_tokens,
             output_tokens=output_tokens,
             cache_read_tokens=told.cache_read_tokens,
@@ -231,6 +229,8 @@ class _Call:
             input_bytes=self.input_bytes,
             output_bytes=self.output_bytes,
         )
+        check_usage(usage, self.paid.quoted.model)
+        return usage
 
     def _is_spent(self) -> bool:
         per_unit = 1 if self.paid.quoted.price.unit is Unit.BYTE else CUT_BYTES_PER_TOKEN
@@ -255,15 +255,6 @@ def model_info(model: AgentModel, catalogue: Catalogue, currency: str) -> ModelI
         raise ModelNotPriced(model.model_name)
     context = found.context_tokens_max or CONTEXT_TOKENS_DEFAULT
     return ModelInfo(model.model_name, found.price, context, context, ALL_CHAT_APIS, provider)
-
-
-def _check_usage(model: str, told: RequestUsage) -> None:
-    counts = (told.input_tokens, told.output_tokens, told.cache_read_tokens, told.cache_write_tokens)
-    wrong = [count for count in counts if not 0 <= count <= USAGE_TOKENS_MAX]
-    if wrong:
-        raise ProviderUsageInvalid(
-            f"Model {model!r} claims {wrong[0]} tokens, which cannot be; the limit is {USAGE_TOKENS_MAX}."
-        )
 
 
 def _event_bytes(event: ModelResponseStreamEvent) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from prepaid import pricing
-from prepaid.agents.bridge import Piece, check_all
+from prepaid.agents.bridge import Piece
 from prepaid.agents.handoff import Sink
 from prepaid.errors import ConflictError
 from prepaid.meter import PaidCall, Payer, Replay
@@ -119,7 +119,6 @@ class Tab:
             FirstPlaceTaken: nothing was asked; begin again with another opening.
             PrepaidError: as ``Turns.stream``.
         """
-        check_all(self.models, request)
         question = Question(self.payer, request, self.models)
         # A tool may run another agent on this model: that is paid at once, and not of the chat.
         pieces = self._ahead(question) if run_id == self.run_id else self.turns.stream(question)

@@ -21,11 +21,11 @@ from pydantic_core import to_json
 from prepaid.agents.bridge import BridgedModel, Piece
 from prepaid.agents.conversion import kept_messages, last_uses, to_model_messages
 from prepaid.agents.handoff import Handoff, Sink
-from prepaid.agents.once import begin_once, output_of, plain_answer
+from prepaid.agents.replay import output_of, plain_answer
 from prepaid.agents.tab import FirstPlaceTaken, Opening, Reopen, Tab
 from prepaid.errors import LimitReached, ProviderResponseInvalid
 from prepaid.ledger import new_id
-from prepaid.meter import PaidCall, Payer, Replay
+from prepaid.meter import PaidCall, Payer, Replay, begin_once
 from prepaid.models.contract import Model
 from prepaid.records import Message, TextDelta, ToolCall, Usage
 from prepaid.turns import Answer, Turns
@@ -69,6 +69,10 @@ class AgentAnswer(Answer):
     output: Any = None
     model_calls: int = 0
     messages: tuple[Message, ...] = ()
+
+    def to_json(self) -> str:
+        """The answer as kept for its key: without ``output`` and ``messages``, which need not be JSON."""
+        return plain_answer(self).to_json()
 
 
 class ChatAgent:
@@ -147,9 +151,7 @@ class ChatAgent:
 
     def _replayed(self, payer: Payer, answer: Answer) -> AgentAnswer:
         kept = {each.name: getattr(answer, each.name) for each in fields(Answer)}
-        account = self.turns.meter.ledger.store.reads.account(payer.session_id)
-        assert account is not None, "its answer is kept with it"
-        kept["available"] = account.available
+        kept["available"] = self.turns.meter.available(payer)
         return AgentAnswer(**kept, output=output_of(answer.text, self.output_type))
 
 
@@ -178,7 +180,7 @@ class _Run:
             await self._tab.stop(None)
             raise
         answer = self._answer(text, output)
-        behind = None if once is None else once.settle(Usage(), response=plain_answer(answer).to_json())
+        behind = None if once is None else once.settle(Usage(), response=answer.to_json())
         return replace(answer, available=await self._tab.close(answer.messages, behind))
 
     async def _spoken(self) -> tuple[str, Any]:
