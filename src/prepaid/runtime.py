@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from prepaid.ledger import Ledger
 from prepaid.meter import Meter
 from prepaid.models.catalogue import Catalogue
 from prepaid.models.contract import Model
-from prepaid.store.sqlite.store import SqliteStore
+from prepaid.store.sqlite.store import SqliteStore, now_ms
 from prepaid.turns import Turns
 
-__all__ = ["Runtime"]
+__all__ = ["Runtime", "now_ms"]
 
 
 class Runtime:
@@ -27,12 +27,17 @@ class Runtime:
     """
 
     def __init__(
-        self, settings: Settings, models: Iterable[Model] = (), logger: logging.Logger | None = None
+        self,
+        settings: Settings,
+        models: Iterable[Model] = (),
+        logger: logging.Logger | None = None,
+        *,
+        clock: Callable[[], int] = now_ms,
     ) -> None:
         self.settings = settings
         self.logger = logger or logging.getLogger("prepaid")
         self.catalogue = Catalogue(settings, models)
-        self.store = SqliteStore(Path(settings.database_path))
+        self.store = SqliteStore(Path(settings.database_path), clock=clock)
         self.ledger = Ledger(self.store)
         self.meter = Meter(self.ledger, timedelta(seconds=settings.hold_seconds))
         self.turns = Turns(self.meter, settings.default_output_tokens)

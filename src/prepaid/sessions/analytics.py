@@ -41,12 +41,14 @@ class UserActivity:
     refunded: int
 
 
-def system_stats(reads: Reads) -> SystemStats:
+def system_stats(reads: Reads, now_ms: int) -> SystemStats:
     """Counts over every active session; reads them all."""
     row = reads.row(
         "SELECT count(*), count(DISTINCT owner), coalesce(sum(chat_count), 0), min(created_ms),"
         " max(created_ms), coalesce(sum(available), 0), coalesce(sum(held), 0), coalesce(sum(spent), 0)"
-        " FROM account JOIN session USING (session_id) WHERE state = 0"
+        " FROM account JOIN session USING (session_id)"
+        " WHERE state = 0 AND (expires_ms IS NULL OR expires_ms > ?)",
+        (now_ms,),
     )
     sessions, users, chats, oldest, newest, available, held, spent = row
     return SystemStats(
@@ -62,13 +64,14 @@ def system_stats(reads: Reads) -> SystemStats:
     )
 
 
-def user_activity(reads: Reads, user_id: str) -> UserActivity:
+def user_activity(reads: Reads, user_id: str, now_ms: int) -> UserActivity:
     """Counts over all sessions that a user ever had."""
     row = reads.row(
-        "SELECT count(*), coalesce(sum(state = 0), 0), coalesce(sum(chat_count), 0), max(last_used_ms),"
+        "SELECT count(*), coalesce(sum(state = 0 AND (expires_ms IS NULL OR expires_ms > ?)), 0),"
+        " coalesce(sum(chat_count), 0), max(last_used_ms),"
         " coalesce(sum(available), 0), coalesce(sum(spent), 0), coalesce(sum(refunded), 0)"
         " FROM account JOIN session USING (session_id) WHERE owner = ? AND state <> 4",
-        (user_id,),
+        (now_ms, user_id),
     )
     messages = reads.row(
         "SELECT coalesce(sum(message_count), 0) FROM account JOIN chat USING (session_id)"

@@ -9,7 +9,7 @@ from typing import Final
 
 from prepaid.errors import AuthenticationError
 
-__all__ = ["ApiKey", "digest_of", "new_api_key", "session_of"]
+__all__ = ["ApiKey", "digest_of", "matches", "new_api_key", "session_of"]
 
 _PREFIX: Final = "pp_"
 _KEY_LENGTH_MAX: Final = 256
@@ -34,7 +34,8 @@ def session_of(key: ApiKey) -> str:
     Raises:
         AuthenticationError: it is not one of our keys. The message never repeats it.
     """
-    parts = key.split("_", 2) if len(key) <= _KEY_LENGTH_MAX and key.isascii() else []
+    is_text = isinstance(key, str) and len(key) <= _KEY_LENGTH_MAX and key.isascii()
+    parts = key.split("_", 2) if is_text else []
     if len(parts) != 3 or parts[0] != "pp":  # noqa: PLR2004
         raise AuthenticationError("This is not a prepaid API key.")
     return f"ses_{parts[1]}"

@@ -15,14 +15,22 @@ from prepaid.records import ChatRecord, Role, StoredMessage, TextDelta, ToolCall
 from prepaid.sessions.agent_config import AgentConfig
 from prepaid.sessions.chat_turn import ChatTurn
 from prepaid.sessions.events import AIRequestFailed, AIResponseReceived
-from prepaid.sessions.values import as_time, check_text
+from prepaid.sessions.values import (
+    CHATS_MAX,
+    MESSAGES_MAX,
+    TOKENS_MAX,
+    as_time,
+    check_count,
+    check_text,
+    shown,
+)
 from prepaid.store.operations import ClearMessages, UpdateChat
 from prepaid.turns import Answer
 
 if TYPE_CHECKING:
     from prepaid.sessions.workspace import Workspace
 
-__all__ = ["Chat", "ChatStats"]
+__all__ = ["Chat", "ChatStats", "chat_number"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,22 @@ class ChatStats:
     last_message: datetime | None
     average_response_time: float | None
     spent: int
+
+
+def chat_number(session_id: str, chat_id: str | int) -> int:
+    """The number of a chat in this session, from its id or the number itself.
+
+    Raises:
+        ChatNotFound: it cannot be one of this session's.
+    """
+    number = chat_id
+    if isinstance(chat_id, str):
+        of_session, _, text = chat_id.rpartition(".")
+        is_ours = of_session == session_id and text.isascii() and text.isdecimal()
+        number = int(text) if is_ours and len(text) <= len(str(CHATS_MAX)) else 0
+    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= CHATS_MAX:
+        raise ChatNotFound(chat_id if isinstance(chat_id, str) else f"{session_id}.{shown(chat_id)}")
+    return number
 
 
 class Chat:
@@ -120,22 +144,27 @@ class Chat:
     ) -> AsyncGenerator[TextDelta | ToolCall | Answer]:
         """Ask, and get the answer as it comes; the last event is the ``Answer``.
 
-        Close the generator (``aclosing``) to stop early: what was delivered is paid for and saved.
+        Close the generator (``aclosing``) to stop early: what was delivered is paid for and saved. Until
+        it has ended, the chat's other questions wait.
         """
         check_text(text, "message")
+        if max_output_tokens is not None:
+            check_count(max_output_tokens, "max_output_tokens", 1, TOKENS_MAX)
         async with self._workspace.turn_lock(self.payer.session_id, self.chat_no):
             try:
+                config = self.config
                 turn = ChatTurn(
-                    self._workspace, self.payer, self.chat_no, self.config, text, key, max_output_tokens
+                    self._workspace, self.payer, self.chat_no, config, text, key, max_output_tokens
                 )
                 async with aclosing(turn.events()) as events:
                     async for event in events:
-                        if isinstance(event, Answer):
-                            self._tell(event)
+                        if isinstance(event, Answer) and not event.replayed:
+                            self._tell(event, config)
                         yield event
-            except PrepaidError as error:
+            except Exception as error:
+                code = error.code if isinstance(error, PrepaidError) else type(error).__name__
                 self._workspace.events.emit(
-                    AIRequestFailed(self.payer.session_id, self.payer.owner, self.chat_id, error.code)
+                    AIRequestFailed(self.payer.session_id, self.payer.owner, self.chat_id, code)
                 )
                 raise
 
@@ -148,12 +177,15 @@ class Chat:
 
     async def get_history(self, *, limit: int = 50, before: int | None = None) -> list[StoredMessage]:
         """The last ``limit`` messages, oldest first; ``before`` a message's ``seq`` to page back."""
+        check_count(limit, "limit", 1, MESSAGES_MAX)
+        if before is not None:
+            check_count(before, "before", 1, MESSAGES_MAX + 1)
         return self._workspace.store.reads.messages(self.record, before=before, limit=limit)
 
     async def clear_history(self) -> None:
         """Forget all messages. What was paid stays in the statement."""
         await self._workspace.store.submit(
-            ClearMessages(self.payer.session_id, self.payer.owner, self.chat_no)
+            ClearMessages(self.payer.session_id, self.payer.owner, self.chat_no, self.payer.lease_id)
         )
 
     async def get_stats(self) -> ChatStats:
@@ -173,21 +205,22 @@ class Chat:
 
     async def configure(self, config: AgentConfig) -> None:
         """Answer differently from the next turn on."""
-        self._workspace.attach(self.payer.session_id, self.chat_no, config)
+        payer = self.payer
         await self._workspace.store.submit(
-            UpdateChat(self.payer.session_id, self.payer.owner, self.chat_no, config.to_json())
+            UpdateChat(payer.session_id, payer.owner, self.chat_no, config.to_json(), payer.lease_id)
         )
+        self._workspace.attach(payer.session_id, self.chat_no, config)
 
     def attach(self, **live: Any) -> None:
         """Give what lives in a process: ``tools``, ``mcp_servers``, ``output_type``, ``providers``."""
         self._workspace.attach(self.payer.session_id, self.chat_no, AgentConfig(**live))
 
-    def _tell(self, answer: Answer) -> None:
+    def _tell(self, answer: Answer, config: AgentConfig) -> None:
         payer = self.payer
         self._workspace.events.emit(
             AIResponseReceived(payer.session_id, payer.owner, self.chat_id, answer.model, answer.cost)
         )
-        if self._workspace.attached(payer.session_id, self.chat_no).debug:
+        if config.debug:
             self._workspace.logger.info(
                 "%s: %s in=%d out=%d cost=%d available=%d",
                 self.chat_id,

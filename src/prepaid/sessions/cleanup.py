@@ -6,12 +6,9 @@ Work is proportional to what is due: both queues are indexed by their deadlines.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
-from prepaid.errors import PrepaidError
-from prepaid.sessions.events import SessionClosed
 from prepaid.store.operations import Closed, CloseIfDue
 
 if TYPE_CHECKING:
@@ -20,45 +17,63 @@ if TYPE_CHECKING:
 __all__ = ["Cleaner", "close_due_sessions", "close_idle_sessions"]
 
 BATCH_MAX: Final = 256
+SESSIONS_MAX: Final = 2**31
+"""More than there can be: all that are due."""
+
+Find = Callable[[int], list[CloseIfDue]]
 
 
 async def close_due_sessions(workspace: Workspace, limit: int) -> list[Closed]:
     """Close up to ``limit`` sessions that are due by their own age and expiry."""
-    closed: list[Closed] = []
-    while len(closed) < limit:
-        batch = min(BATCH_MAX, limit - len(closed))
-        due = workspace.store.reads.due_sessions(workspace.store.clock(), batch)
-        if not due:
-            break
-        closed += await _close(workspace, [CloseIfDue(session_id) for session_id in due])
-    return closed
+
+    def due(count: int) -> list[CloseIfDue]:
+        found = workspace.store.reads.due_sessions(workspace.store.clock(), count)
+        return [CloseIfDue(session_id) for session_id in found]
+
+    return await _close_all(workspace, due, limit)
 
 
 async def close_idle_sessions(workspace: Workspace, idle_ms: int, limit: int) -> list[Closed]:
-    """Close up to ``limit`` live sessions not used for ``idle_ms``, whatever age they were opened with."""
+    """Close up to ``limit`` live sessions not used for ``idle_ms``, whatever age they were opened with.
+
+    Looks at those alone that no look saw used since; each look tells when it was used in truth.
+    """
+
+    def unseen(count: int) -> list[CloseIfDue]:
+        found = workspace.store.reads.unseen_sessions(workspace.store.clock() - idle_ms, count)
+        return [CloseIfDue(session_id, idle_ms) for session_id in found]
+
+    return await _close_all(workspace, unseen, limit)
+
+
+async def _close_all(workspace: Workspace, find: Find, limit: int) -> list[Closed]:
+    """Batch after batch: what was looked at is closed, or found again only when it is due again."""
     closed: list[Closed] = []
-    after = ""
+    before: list[CloseIfDue] = []
     while len(closed) < limit:
-        batch = min(BATCH_MAX, limit - len(closed))
-        used_before = workspace.store.clock() - idle_ms
-        idle = workspace.store.reads.idle_sessions(used_before, after, batch)
-        if not idle:
+        works = find(min(BATCH_MAX, limit - len(closed)))
+        if not works or works == before:  # a damaged row must not be looked at for ever
             break
-        closed += await _close(workspace, [CloseIfDue(session_id, idle_ms) for session_id in idle])
-        after = idle[-1]
+        closed += await _close(workspace, works)
+        before = works
     return closed
 
 
 async def _close(workspace: Workspace, works: list[CloseIfDue]) -> list[Closed]:
-    futures = [workspace.store.submit(work) for work in works]
-    outcomes = [await future for future in futures]
-    closed = [outcome for outcome in outcomes if outcome is not None]
-    for each in closed:
-        workspace.detach(each.session_id)
-        workspace.events.emit(
-            SessionClosed(each.session_id, each.owner, each.refunded, each.held, each.expired)
-        )
-    return closed
+    changes = [workspace.change(workspace.store.submit(work), _teller(workspace)) for work in works]
+    outcomes: list[Closed | BaseException | None] = await asyncio.gather(*changes, return_exceptions=True)
+    failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+    if failures:
+        raise failures[0]
+    return [outcome for outcome in outcomes if isinstance(outcome, Closed)]
+
+
+def _teller(workspace: Workspace) -> Callable[[Closed | None], None]:
+    def tell(closed: Closed | None) -> None:
+        if closed is not None:
+            workspace.tell_closed(closed)
+
+    return tell
 
 
 class Cleaner:
@@ -69,7 +84,12 @@ class Cleaner:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Settle overdue holds every ``sweep_seconds``, close due sessions every ``cleanup_interval``."""
+        """Settle overdue holds every ``sweep_seconds``, close due sessions every ``cleanup_interval``.
+
+        Doing it again does nothing.
+        """
+        if self._tasks:
+            return
         settings = self._workspace.settings
         interval = settings.sessions.cleanup_interval.total_seconds()
         self._tasks = [
@@ -79,19 +99,17 @@ class Cleaner:
 
     async def aclose(self) -> None:
         """Stop."""
-        for task in self._tasks:
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
             task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        self._tasks = []
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
                 await work()
-            except PrepaidError:
-                # The database may be busy or full for a while; the next round tries again.
+            except Exception:
+                # Whatever it was, holds and sessions must not wait for ever: the next round tries again.
                 self._workspace.logger.exception("clean-up failed and will be tried again")
             await asyncio.sleep(seconds)
 
@@ -101,4 +119,4 @@ class Cleaner:
             settled = len(await self._workspace.ledger.reconcile(BATCH_MAX))
 
     async def _close_due(self) -> None:
-        await close_due_sessions(self._workspace, limit=2**31)
+        await close_due_sessions(self._workspace, SESSIONS_MAX)

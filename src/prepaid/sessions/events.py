@@ -1,6 +1,7 @@
 """What happened, for whoever wants to know: an async iterator and callbacks (spec B12).
 
-Events tell of changes made through this manager, after they are durable.
+Events tell of changes made through this manager, after they are durable, in the order in which they
+became so. A change is told of even where its caller had stopped waiting for it.
 """
 
 from __future__ import annotations
@@ -8,22 +9,27 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
+from weakref import WeakSet
+
+from prepaid.errors import InvalidRequestError
 
 __all__ = [
     "AIRequestFailed",
     "AIResponseReceived",
     "Event",
     "EventBus",
+    "EventStream",
     "SessionClosed",
     "SessionCreated",
     "SessionPooled",
     "SessionRenewed",
 ]
 
-_BACKLOG_MAX: Final = 10_000
+BACKLOG_MAX: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ class AIResponseReceived(Event):
 
 @dataclass(frozen=True, slots=True)
 class AIRequestFailed(Event):
-    """A request failed with this error and cost nothing."""
+    """A request failed and cost nothing. ``error`` is the error's ``code``, or its class's name."""
 
     request_id: str
     error: str
@@ -83,39 +89,86 @@ EventT = TypeVar("EventT", bound=Event)
 Callback = Callable[[Any], Awaitable[None] | None]
 
 
+class EventStream(AsyncIterator[Event]):
+    """Events from the moment it was made, until it is closed or the manager is shut down.
+
+    A reader that falls 10,000 events behind loses the oldest. For one reader at a time.
+    """
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._events: deque[Event] = deque()
+        self._news = asyncio.Event()
+        self._is_closed = False
+
+    def put(self, event: Event) -> None:
+        """Keep an event for the reader; of 10,000 the oldest makes room."""
+        if len(self._events) == BACKLOG_MAX:
+            self._events.popleft()
+            self.dropped += 1
+        self._events.append(event)
+        self._news.set()
+
+    async def __anext__(self) -> Event:
+        while not self._events:
+            if self._is_closed:
+                raise StopAsyncIteration
+            self._news.clear()
+            await self._news.wait()
+        return self._events.popleft()
+
+    def close(self) -> None:
+        """End it; what it has kept can still be read."""
+        self._is_closed = True
+        self._news.set()
+
+    async def aclose(self) -> None:
+        """``close``, for ``contextlib.aclosing``."""
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+
 class EventBus:
-    """Hands events to iterators and callbacks. A reader that falls 10,000 behind loses the oldest."""
+    """Hands events to iterators and callbacks."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._callbacks: list[tuple[type[Event], Callback]] = []
-        self._readers: set[asyncio.Queue[Event]] = set()
+        self._streams: WeakSet[EventStream] = WeakSet()
         self._tasks: set[asyncio.Future[None]] = set()
+        self._is_closed = False
 
     def on(self, kind: type[EventT], callback: Callable[[EventT], Awaitable[None] | None]) -> None:
         """Call ``callback``, plain or async, at each event of this kind (``Event``: at all)."""
+        if not (isinstance(kind, type) and issubclass(kind, Event)) or not callable(callback):
+            raise InvalidRequestError(
+                f"{kind!r} is no kind of event, or {callback!r} cannot be called.",
+                remedy="Call on(SessionClosed, function), or on(Event, function) for all kinds.",
+            )
         self._callbacks.append((kind, callback))
 
-    async def events(self) -> AsyncGenerator[Event]:
-        """Events from now on, until the iterator is closed."""
-        queue: asyncio.Queue[Event] = asyncio.Queue(_BACKLOG_MAX)
-        self._readers.add(queue)
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            self._readers.discard(queue)
+    def events(self) -> EventStream:
+        """Events from now on."""
+        stream = EventStream()
+        if self._is_closed:
+            stream.close()
+        else:
+            self._streams.add(stream)
+        return stream
 
     def emit(self, event: Event) -> None:
         """Tell everybody. A callback that fails is logged and disturbs nobody."""
-        for queue in self._readers:
-            if queue.full():
-                self._logger.warning(
-                    "an event reader is %d events behind; the oldest is dropped", _BACKLOG_MAX
-                )
-                queue.get_nowait()
-            queue.put_nowait(event)
-        for kind, callback in self._callbacks:
+        for stream in list(self._streams):
+            dropped = stream.dropped
+            stream.put(event)
+            if stream.dropped > dropped == 0:
+                self._logger.warning("an event reader is %d behind; its oldest are dropped", BACKLOG_MAX)
+        for kind, callback in list(self._callbacks):
             if isinstance(event, kind):
                 self._call(callback, event)
 
@@ -137,5 +190,9 @@ class EventBus:
             self._logger.exception("an event callback failed on %r", event)
 
     async def aclose(self) -> None:
-        """Wait for callbacks that still run."""
-        await asyncio.gather(*self._tasks)
+        """Wait for callbacks that still run, except one that is closing us itself, and end every stream."""
+        self._is_closed = True
+        while others := self._tasks - {asyncio.current_task()}:
+            await asyncio.gather(*others, return_exceptions=True)
+        for stream in list(self._streams):
+            stream.close()

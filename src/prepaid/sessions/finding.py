@@ -11,12 +11,13 @@ from prepaid.meter import Payer
 from prepaid.records import SessionState
 from prepaid.sessions import api_keys
 from prepaid.sessions.session import Session
-from prepaid.sessions.values import check_user
+from prepaid.sessions.values import check_count, check_id, check_tag, check_user, shown
 from prepaid.sessions.workspace import Workspace
 
 __all__ = ["Finding"]
 
 _PAGE_MAX: Final = 1000
+_LIVE: Final = frozenset({SessionState.ACTIVE, SessionState.PAUSED})
 
 
 class Finding:
@@ -35,10 +36,10 @@ class Finding:
         Raises:
             SessionNotFound: unknown, or not this user's.
         """
-        record = self._workspace.store.reads.session(session_id)
+        record = self._workspace.store.reads.session(session_id) if check_id(session_id) else None
         if record is None or (user_id is not None and record.owner != user_id):
             raise SessionNotFound(session_id)
-        return self._session(session_id, record.owner)
+        return self._session(record.session_id, record.owner, record.asset)
 
     def authenticate(self, api_key: str) -> Session:
         """The session that an API key opens.
@@ -49,7 +50,7 @@ class Finding:
         record = self._workspace.store.reads.session(api_keys.session_of(api_key))
         if record is None or not api_keys.matches(api_key, record.key_digest):
             raise AuthenticationError("This API key is not valid (any more).")
-        return self._session(record.session_id, record.owner)
+        return self._session(record.session_id, record.owner, record.asset)
 
     async def get_user_sessions(
         self,
@@ -60,7 +61,11 @@ class Finding:
         limit: int = 100,
         before: str | None = None,
     ) -> list[Session]:
-        """A page of a user's sessions, newest first; ``before`` is the last id of the one before."""
+        """A page of a user's sessions, newest first; ``before`` is the last id of the one before.
+
+        ``status`` is active, paused, closed or expired. One past its ``expires_at`` is neither active nor
+        paused any more; it is listed as expired when the clean-up has closed and refunded it.
+        """
         return self._page(check_user(user_id), _states(status), tag, limit, before)
 
     async def get_all_active_sessions(
@@ -88,17 +93,20 @@ class Finding:
         limit: int,
         before: str | None,
     ) -> list[Session]:
-        if not 1 <= limit <= _PAGE_MAX:
-            raise InvalidRequestError(
-                f"limit of {limit} is not between 1 and {_PAGE_MAX}.", remedy="Page on."
-            )
+        if before is not None and not check_id(before):
+            raise InvalidRequestError(f"before is {shown(before)}.", remedy="Pass the last id of a page.")
         records = self._workspace.store.reads.sessions(
-            owner=user_id, states=states, tag=tag, before=before, limit=limit
+            owner=user_id,
+            states=states,
+            tag=None if tag is None else check_tag(tag),
+            before=before,
+            limit=check_count(limit, "limit", 1, _PAGE_MAX),
+            live_at_ms=self._workspace.store.clock() if set(states) <= _LIVE else None,
         )
-        return [self._session(record.session_id, record.owner) for record in records]
+        return [self._session(record.session_id, record.owner, record.asset) for record in records]
 
-    def _session(self, session_id: str, owner: str, api_key: str | None = None) -> Session:
-        return Session(self._workspace, Payer(session_id, owner, self.settings.currency), api_key)
+    def _session(self, session_id: str, owner: str, asset: str, api_key: str | None = None) -> Session:
+        return Session(self._workspace, Payer(session_id, owner, asset), api_key)
 
 
 def _states(status: str | None) -> tuple[SessionState, ...]:
@@ -107,4 +115,6 @@ def _states(status: str | None) -> tuple[SessionState, ...]:
     for state in (SessionState.ACTIVE, SessionState.PAUSED, SessionState.CLOSED, SessionState.EXPIRED):
         if state.label == status:
             return (state,)
-    raise InvalidRequestError(f"{status!r} is not a status.", remedy="Use active, paused, closed or expired.")
+    raise InvalidRequestError(
+        f"{shown(status)} is not a status.", remedy="Use active, paused, closed or expired."
+    )

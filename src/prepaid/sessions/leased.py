@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from prepaid.errors import LeaseNotFound
+from prepaid.errors import ChatNotFound, LeaseNotFound
 from prepaid.meter import Payer
-from prepaid.records import TextDelta, ToolCall
+from prepaid.records import ChatRecord, TextDelta, ToolCall
 from prepaid.sessions.agent_config import AgentConfig
-from prepaid.sessions.chat import Chat
+from prepaid.sessions.chat import Chat, chat_number
 from prepaid.sessions.values import as_time, check_name, to_json
 from prepaid.store.operations import CreateChat, EndLease, Lease
 from prepaid.turns import Answer
@@ -25,14 +29,16 @@ __all__ = ["LeasedSession"]
 class LeasedSession:
     """Use it until ``expires_at``, then give it back; ``async with`` does.
 
-    A taker sees its own chats only. A taker who vanishes loses the lease at its deadline.
+    A taker sees its own chats only, and opens and asks in no others; the owner, who pays, sees them all.
+    A taker who vanishes loses the lease at its deadline: no chat can be opened then, and nothing asked.
     """
 
-    __slots__ = ("_chat", "_workspace", "asset", "lease")
+    __slots__ = ("_chat", "_opening", "_workspace", "asset", "lease")
 
     def __init__(self, workspace: Workspace, lease: Lease, asset: str) -> None:
         self._workspace = workspace
         self._chat: Chat | None = None
+        self._opening = asyncio.Lock()
         self.lease = lease
         self.asset = asset
 
@@ -59,39 +65,83 @@ class LeasedSession:
             raise LeaseNotFound(self.lease.lease_id)
         return found[1]
 
-    async def create_new_chat(self, *, chat_name: str = "", agent_config: AgentConfig | None = None) -> Chat:
-        """A chat of the taker's own in the session; it becomes the lease's current one."""
+    async def create_new_chat(
+        self,
+        *,
+        chat_name: str = "",
+        agent_config: AgentConfig | None = None,
+        system_prompt: str | None = None,
+    ) -> Chat:
+        """A chat of the taker's own in the session; it becomes the lease's current one.
+
+        Raises:
+            ChatLimitReached: ``max_chats_per_session``, of which the owner's chats are a part.
+            LeaseNotFound: the lease has run out.
+        """
         config = agent_config or AgentConfig()
+        if system_prompt is not None:
+            config = replace(config, system_prompt=system_prompt)
         work = CreateChat(
             self.lease.session_id,
-            self.lease.owner,
+            self.lease.taker,
             check_name(chat_name, "chat_name"),
             config.to_json(),
             to_json({"taker": self.lease.taker, "lease_id": self.lease.lease_id}, "metadata"),
             limits=self._workspace.limits,
+            lease_id=self.lease.lease_id,
         )
         chat_no = await self._workspace.store.submit(work)
         self._workspace.attach(self.lease.session_id, chat_no, config)
         self._chat = Chat(self._workspace, self.payer, chat_no)
         return self._chat
 
+    async def get_chats(self) -> list[Chat]:
+        """The taker's chats in the session, of earlier leases too, oldest first."""
+        records = self._workspace.store.reads.chats(self.session_id)
+        return [Chat(self._workspace, self.payer, each.chat_no) for each in records if self._is_own(each)]
+
+    def get_chat(self, chat_id: str | int) -> Chat:
+        """One of the taker's chats.
+
+        Raises:
+            ChatNotFound: there is no such chat, or it is somebody else's.
+        """
+        chat = Chat(self._workspace, self.payer, chat_number(self.session_id, chat_id))
+        if not self._is_own(chat.record):
+            raise ChatNotFound(chat.chat_id)
+        return chat
+
+    async def switch_to_chat(self, chat_id: str | int) -> Chat:
+        """Make one of the taker's chats the lease's current one."""
+        self._chat = self.get_chat(chat_id)
+        return self._chat
+
     async def send_message(self, text: str, *, key: str | None = None) -> Answer:
-        """Ask in the lease's current chat.
+        """Ask in the lease's current chat; the first question opens one.
 
         Raises:
             LeaseCapReached: the owner's cap is spent.
             LeaseNotFound: the lease has run out.
         """
-        chat = self._chat or await self.create_new_chat()
+        chat = await self._chat_to_ask()
         return await chat.send_message(text, key=key)
 
     async def stream_message(
         self, text: str, *, key: str | None = None
     ) -> AsyncGenerator[TextDelta | ToolCall | Answer]:
         """Ask in the lease's current chat, and get the answer as it comes."""
-        chat = self._chat or await self.create_new_chat()
-        async for event in chat.stream_message(text, key=key):
-            yield event
+        chat = await self._chat_to_ask()
+        async with aclosing(chat.stream_message(text, key=key)) as events:
+            async for event in events:
+                yield event
+
+    async def _chat_to_ask(self) -> Chat:
+        """The current chat; questions that come at once open one together."""
+        async with self._opening:
+            return self._chat or await self.create_new_chat()
+
+    def _is_own(self, record: ChatRecord) -> bool:
+        return bool(json.loads(record.metadata).get("taker") == self.lease.taker)
 
     async def give_back(self) -> None:
         """End the lease; the next taker may have the session.

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from prepaid.config import Settings
+from prepaid.errors import ConfigError
 from prepaid.models.contract import Model
-from prepaid.runtime import Runtime
+from prepaid.runtime import Runtime, now_ms
 from prepaid.sessions.ai_requests import Asking
 from prepaid.sessions.cleanup import Cleaner
-from prepaid.sessions.events import Event
+from prepaid.sessions.events import Event, EventStream
 from prepaid.sessions.persistence import SessionPersistenceAdapter
 from prepaid.sessions.pooling import Pooling
 from prepaid.sessions.restoring import Restoring
@@ -54,6 +57,7 @@ class SessionManager(Asking, Pooling, Restoring, Upkeep):
         logger: logging.Logger | None = None,
         models: Iterable[Model] = (),
         settings: Settings | None = None,
+        clock: Callable[[], int] = now_ms,
     ) -> None:
         sessions = {
             "max_active_sessions": max_active_sessions,
@@ -63,19 +67,20 @@ class SessionManager(Asking, Pooling, Restoring, Upkeep):
             "cleanup_interval": cleanup_interval,
             "session_timeout": session_timeout,
         }
-        self._runtime = Runtime(settings or _settings(database, sessions), models, logger)
+        self._runtime = Runtime(_settings(settings, database, sessions), models, logger, clock=clock)
         self._workspace = Workspace(self._runtime)
         self._cleaner = Cleaner(self._workspace)
         if persistence_adapter is not None:
             self._workspace.saver = Saver(self._workspace, persistence_adapter)
         self._is_down = False
+        self._start()
 
     def on(self, kind: type[EventT], callback: Callable[[EventT], Awaitable[None] | None]) -> None:
         """Call ``callback`` at each event of this kind; ``Event`` stands for all (spec B12)."""
         self._workspace.events.on(kind, callback)
 
-    def events(self) -> AsyncGenerator[Event]:
-        """Events as they happen, until the iterator is closed (spec B12)."""
+    def events(self) -> EventStream:
+        """Events from this call on, until the stream is closed or the manager shut down (spec B12)."""
         return self._workspace.events.events()
 
     async def shutdown(self) -> None:
@@ -83,15 +88,15 @@ class SessionManager(Asking, Pooling, Restoring, Upkeep):
         if self._is_down:
             return
         self._is_down = True
-        await self._cleaner.aclose()
-        await self._workspace.events.aclose()
-        if self._workspace.saver is not None:
-            await self._workspace.saver.aclose()
-        await self._runtime.aclose()
+        async with contextlib.AsyncExitStack() as closing:  # from the last to the first, whatever fails
+            closing.push_async_callback(self._runtime.aclose)
+            if self._workspace.saver is not None:
+                closing.push_async_callback(self._workspace.saver.aclose)
+            closing.push_async_callback(self._workspace.events.aclose)
+            closing.push_async_callback(self._cleaner.aclose)
 
     async def __aenter__(self) -> Self:
-        if self.settings.sessions.auto_cleanup:
-            self._cleaner.start()
+        self._start()
         return self
 
     async def __aexit__(
@@ -99,12 +104,28 @@ class SessionManager(Asking, Pooling, Restoring, Upkeep):
     ) -> None:
         await self.shutdown()
 
+    def _start(self) -> None:
+        """Start the clean-up, as soon as there is a loop for it: here, or with ``async with``."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        if self.settings.sessions.auto_cleanup:
+            self._cleaner.start()
 
-def _settings(database: str | Path | None, sessions: Mapping[str, object]) -> Settings:
+
+def _settings(
+    settings: Settings | None, database: str | Path | None, sessions: Mapping[str, object]
+) -> Settings:
     given: dict[str, Any] = {}
     if database is not None:
         given["database"] = str(database)
     chosen = {name: value for name, value in sessions.items() if value is not None}
+    if settings is not None:
+        if given or chosen:
+            named = ", ".join([*given, *chosen])
+            raise ConfigError(f"settings and {named} were both given.", remedy="Put it into the settings.")
+        return settings
     if chosen:
         given["sessions"] = chosen
     return Settings(**given)

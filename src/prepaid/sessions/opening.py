@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import Future
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
+from prepaid.errors import SessionAlreadyClosed, SessionExpired
 from prepaid.ledger import fingerprint, key_or_new, new_id
 from prepaid.money import parse_amount
 from prepaid.records import SessionState
 from prepaid.sessions import api_keys
+from prepaid.sessions.cleanup import SESSIONS_MAX, close_due_sessions
 from prepaid.sessions.events import SessionCreated
 from prepaid.sessions.finding import Finding
 from prepaid.sessions.session import Session
-from prepaid.sessions.values import as_expiry, check_name, check_tags, check_user, to_json
-from prepaid.store.operations import Closed, Created, CreateSession, Funded
+from prepaid.sessions.values import as_expiry, check_flag, check_name, check_tags, check_user, to_json
+from prepaid.store.operations import Closed, Created, CreateSession, Funded, GetOrCreate
 
 __all__ = ["Opening"]
 
 Amount = int | Decimal | str
+_LIVE: Final = (SessionState.ACTIVE, SessionState.PAUSED)
 
 
 class Opening(Finding):
@@ -51,15 +55,16 @@ class Opening(Finding):
             InvalidAmount, ValueTooLarge, NotJson: something handed in is not acceptable.
         """
         amount = 0 if fund is None else parse_amount(fund, self.settings.asset)
-        return await self._create(
+        draft = replace(
             self._draft(user_id, key, amount),
-            session_name=session_name,
-            metadata=metadata,
-            preferences=preferences,
-            tags=tags,
-            expires_at=expires_at,
-            auto_save=auto_save,
+            name=check_name(session_name, "session_name"),
+            metadata=to_json(metadata, "metadata"),
+            preferences=to_json(preferences, "preferences"),
+            tags=check_tags(tags),
+            expires_ms=as_expiry(expires_at, self._workspace.store.clock()),
+            auto_save=check_flag(auto_save, "auto_save"),
         )
+        return await self._open(draft, fingerprint(*_chosen(draft), expires_at))
 
     async def start_user_session(
         self, user_id: str, amount: Amount | None = None, *, key: str | None = None
@@ -70,28 +75,50 @@ class Opening(Finding):
             InsufficientFunds: nothing, or less, was deposited.
         """
         units = None if amount is None else parse_amount(amount, self.settings.asset)
-        return await self._create(replace(self._draft(user_id, key, units), from_deposit=True))
+        return await self._open(replace(self._draft(user_id, key, units), from_deposit=True))
 
     async def restart_session(self, session_id: str, user_id: str, *, key: str | None = None) -> Session:
-        """Close a session and open another with what it refunds, in one (spec A8)."""
-        self.get_session(session_id, user_id)
-        return await self._create(replace(self._draft(user_id, key, None), replaces=session_id))
+        """Close a session and open another with what it refunds, in one (spec A8).
+
+        The new one keeps its name, metadata, preferences, tags and expiry; it has an API key of its own
+        and is not pooled. Chats stay with the old one, which can still be read.
+
+        Raises:
+            SessionAlreadyClosed, SessionExpired: it has ended already.
+            BalanceTooLow: it refunds less than ``minimum_balance``.
+            SessionLimitReached: it was paused, and the new one would be one active session too many.
+        """
+        record = self.get_session(session_id, user_id).record
+        draft = replace(
+            self._draft(user_id, key, None),
+            replaces=session_id,
+            name=record.name,
+            metadata=record.metadata,
+            preferences=record.preferences,
+            tags=record.tags,
+            expires_ms=record.expires_ms,
+            auto_save=record.auto_save,
+        )
+        return await self._open(draft)
 
     async def get_or_create_session(self, user_id: str, fund: Amount | None = None) -> Session:
         """The user's newest active session with money in it, or a new one (spec B2).
 
-        A new one is funded with ``fund`` where that is given, else from the user's deposit with
-        ``minimum_balance``, or all of it if there is no minimum. Money never comes from nowhere.
+        One operation: calls at once, in whatever processes, get the same session. One that is found
+        counts a request more and was used last just now. A new one is funded with ``fund`` where that is
+        given, else from the user's deposit with ``minimum_balance``, or all of it if there is no minimum.
+        Money never comes from nowhere.
 
         Raises:
             InsufficientFunds: a new session is needed, and nothing pays for it.
         """
-        found = self._workspace.store.reads.funded_session(check_user(user_id))
-        if found is not None:
-            return self._session(found, user_id)
         if fund is not None:
-            return await self.create_session(user_id, fund)
-        return await self.start_user_session(user_id, self._workspace.setting("minimum_balance") or None)
+            draft = self._draft(user_id, None, parse_amount(fund, self.settings.asset))
+        else:
+            amount = self._workspace.setting("minimum_balance") or None
+            draft = replace(self._draft(user_id, None, amount), from_deposit=True)
+        wanted = GetOrCreate(**{each.name: getattr(draft, each.name) for each in fields(draft)})
+        return await self._open(wanted)
 
     def _draft(self, user_id: str, key: str | None, amount: int | None) -> CreateSession:
         return CreateSession(
@@ -104,37 +131,36 @@ class Opening(Finding):
             minimum=self._workspace.setting("minimum_balance"),
             idle_ms=self._workspace.setting("session_timeout_ms"),
             limits=self._workspace.limits,
+            keep_refusal=key is not None,
         )
 
-    async def _create(
-        self,
-        draft: CreateSession,
-        *,
-        session_name: str = "",
-        metadata: Mapping[str, Any] | None = None,
-        preferences: Mapping[str, Any] | None = None,
-        tags: Iterable[str] = (),
-        expires_at: datetime | timedelta | None = None,
-        auto_save: bool = True,
-    ) -> Session:
+    async def _open(self, draft: CreateSession, content: bytes | None = None) -> Session:
         api_key, digest = api_keys.new_api_key(draft.session_id)
-        described = replace(
-            draft,
-            name=check_name(session_name, "session_name"),
-            metadata=to_json(metadata, "metadata"),
-            preferences=to_json(preferences, "preferences"),
-            tags=check_tags(tags),
-            expires_ms=as_expiry(expires_at, self._workspace.store.clock()),
-            auto_save=auto_save,
-            key_digest=digest,
-        )
-        work = replace(described, fingerprint=_content(described))
-        created: Created = await self._workspace.store.submit(work)
-        is_new = created.session_id == draft.session_id
-        session = self._session(created.session_id, draft.owner, api_key if is_new else None)
-        if is_new:
-            self._workspace.events.emit(SessionCreated(session.session_id, draft.owner, created.available))
-        return session
+        work = replace(draft, key_digest=digest, fingerprint=content or fingerprint(*_chosen(draft)))
+        await self._make_room(work.owner)
+
+        def tell(created: Created) -> None:
+            if created.session_id == work.session_id:
+                self._tell_opened(work, created)
+
+        opening: Future[Created] = self._workspace.store.submit(work)
+        created = await self._workspace.change(opening, tell)
+        is_new = created.session_id == work.session_id
+        return self._session(created.session_id, work.owner, work.asset, api_key if is_new else None)
+
+    def _tell_opened(self, work: CreateSession, created: Created) -> None:
+        if work.replaces is not None:
+            replaced = Closed(work.replaces, work.owner, created.available, created.held)
+            self._workspace.tell_closed(replaced)
+        self._workspace.events.emit(SessionCreated(created.session_id, work.owner, created.available))
+
+    async def _make_room(self, owner: str) -> None:
+        """Where a limit is reached, sessions that are due do not count: close them first."""
+        limits, reads = self._workspace.limits, self._workspace.store.reads
+        is_full = limits.active_max is not None and reads.tally("") >= limits.active_max
+        per_user_max = limits.per_user_max
+        if is_full or (per_user_max is not None and reads.tally("live:" + owner) >= per_user_max):
+            await close_due_sessions(self._workspace, SESSIONS_MAX)
 
     async def deposit(self, user_id: str, amount: Amount, *, key: str | None = None) -> Funded:
         """Add to a user's unassigned deposit, from which sessions can be started (spec A2)."""
@@ -165,14 +191,20 @@ class Opening(Finding):
     async def close_all_sessions(self, user_id: str) -> list[Closed]:
         """Close all of a user's live sessions (spec B5)."""
         closed: list[Closed] = []
-        while sessions := self._page(user_id, (SessionState.ACTIVE, SessionState.PAUSED), None, 256, None):
-            closed += await asyncio.gather(*(session.close() for session in sessions))
+        while sessions := self._workspace.store.reads.sessions(owner=check_user(user_id), states=_LIVE):
+            handles = [self._session(each.session_id, each.owner, each.asset) for each in sessions]
+            outcomes = await asyncio.gather(*(each.close() for each in handles), return_exceptions=True)
+            for outcome in outcomes:
+                if isinstance(outcome, Closed):
+                    closed.append(outcome)
+                elif not isinstance(outcome, SessionAlreadyClosed | SessionExpired):  # by somebody else
+                    raise outcome
         return closed
 
 
-def _content(draft: CreateSession) -> bytes:
+def _chosen(draft: CreateSession) -> tuple[object, ...]:
     """What an idempotency key stands for: all that the caller chose."""
-    return fingerprint(
+    return (
         draft.amount,
         draft.from_deposit,
         draft.replaces,

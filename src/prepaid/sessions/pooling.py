@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from typing import Final
 
 from prepaid.ledger import new_id
 from prepaid.sessions.finding import Finding
@@ -15,6 +16,7 @@ from prepaid.store.operations import Lease, TakeFromPool
 __all__ = ["PoolStatus", "Pooling"]
 
 Amount = int | Decimal | str
+LEASE_MS_MAX: Final = 24 * 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +42,18 @@ class Pooling(Finding):
     async def get_from_pool(self, user_id: str, *, lasts: timedelta | float | None = None) -> LeasedSession:
         """Lease the session that has waited longest, for ``lasts`` (default ``lease_seconds``) (spec B8).
 
+        A lease lasts a day at most: a taker who vanishes must not keep the session for ever.
+
         Raises:
             PoolEmpty: none is free.
         """
         duration = self.settings.sessions.lease_seconds if lasts is None else lasts
-        work = TakeFromPool("", check_user(user_id), new_id("lease"), as_milliseconds(duration, "lasts"))
+        lasts_ms = as_milliseconds(duration, "lasts", LEASE_MS_MAX)
+        work = TakeFromPool("", check_user(user_id), new_id("lease"), lasts_ms)
         lease: Lease = await self._workspace.store.submit(work)
-        return LeasedSession(self._workspace, lease, self.settings.currency)
+        account = self._workspace.store.reads.account(lease.session_id)
+        assert account is not None, "nothing ever deletes an account"
+        return LeasedSession(self._workspace, lease, account.asset)
 
     def get_pool_status(self) -> PoolStatus:
         """How full the pool is (spec B10)."""

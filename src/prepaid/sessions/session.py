@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+from asyncio import Future
 from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from prepaid.errors import ChatNotFound, InvalidRequestError
+from prepaid.errors import SessionAlreadyClosed, SessionExpired
 from prepaid.money import parse_amount
 from prepaid.records import SessionState, TextDelta, ToolCall, UsageLine
 from prepaid.sessions.agent_config import AgentConfig
 from prepaid.sessions.api_keys import new_api_key
-from prepaid.sessions.chat import Chat
-from prepaid.sessions.events import SessionClosed, SessionPooled, SessionRenewed
+from prepaid.sessions.chat import Chat, chat_number
+from prepaid.sessions.events import SessionPooled, SessionRenewed
 from prepaid.sessions.session_view import SessionView
-from prepaid.sessions.values import check_name, check_tags, to_json
+from prepaid.sessions.values import MESSAGES_MAX, check_count, check_name, check_tags, to_json
 from prepaid.statements import build_statement
 from prepaid.store.operations import (
     AddToPool,
     Close,
     Closed,
     CreateChat,
+    CurrentChat,
     Funded,
     RemoveFromPool,
     SetKey,
@@ -30,9 +34,6 @@ from prepaid.store.operations import (
     SwitchChat,
 )
 from prepaid.turns import Answer
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Session"]
 
@@ -53,9 +54,12 @@ class Session(SessionView):
             SessionAlreadyClosed, SessionExpired: too late.
         """
         units = parse_amount(amount, self.asset)
-        funded = await self._workspace.ledger.fund(self.session_id, self.user_id, units, key)
-        self._workspace.events.emit(SessionRenewed(self.session_id, self.user_id, funded.available))
-        return funded
+        funding = self._workspace.ledger.fund(self.session_id, self.user_id, units, key)
+        return await self._workspace.change(funding, self._tell_renewed)
+
+    def _tell_renewed(self, funded: Funded) -> None:
+        if not funded.replayed:
+            self._workspace.events.emit(SessionRenewed(self.session_id, self.user_id, funded.available))
 
     async def get_statement(self) -> dict[str, Any]:
         """Every movement of its money, chained by hash (spec D4); ``verify_statement`` checks it."""
@@ -93,8 +97,8 @@ class Session(SessionView):
         config = agent_config or AgentConfig()
         if system_prompt is not None:
             config = replace(config, system_prompt=system_prompt)
-        if max_messages is not None and max_messages < 2:  # noqa: PLR2004 -- a turn has two
-            raise InvalidRequestError(f"max_messages of {max_messages} is below 2.", remedy="A turn has two.")
+        if max_messages is not None:  # a turn has two at least
+            check_count(max_messages, "max_messages", 2, MESSAGES_MAX)
         work = CreateChat(
             self.session_id,
             self.user_id,
@@ -115,7 +119,7 @@ class Session(SessionView):
         Raises:
             ChatNotFound: this session has no such chat.
         """
-        chat = Chat(self._workspace, self._payer, self._chat_no(chat_id))
+        chat = Chat(self._workspace, self._payer, chat_number(self.session_id, chat_id))
         _ = chat.record
         return chat
 
@@ -132,30 +136,31 @@ class Session(SessionView):
 
     async def switch_to_chat(self, chat_id: str | int) -> Chat:
         """Make a chat the current one (spec C4)."""
-        chat_no = self._chat_no(chat_id)
+        chat_no = chat_number(self.session_id, chat_id)
         await self._workspace.store.submit(SwitchChat(self.session_id, self.user_id, chat_no))
         return Chat(self._workspace, self._payer, chat_no)
 
     async def send_message(self, text: str, *, key: str | None = None) -> Answer:
         """Ask in the current chat; the first question opens one. See ``Chat.send_message``."""
-        chat = self.current_chat or await self.create_new_chat()
+        chat = await self._chat_to_ask()
         return await chat.send_message(text, key=key)
 
     async def stream_message(
         self, text: str, *, key: str | None = None
     ) -> AsyncGenerator[TextDelta | ToolCall | Answer]:
         """Ask in the current chat, and get the answer as it comes. See ``Chat.stream_message``."""
-        chat = self.current_chat or await self.create_new_chat()
-        async for event in chat.stream_message(text, key=key):
-            yield event
+        chat = await self._chat_to_ask()
+        async with aclosing(chat.stream_message(text, key=key)) as events:
+            async for event in events:
+                yield event
 
-    def _chat_no(self, chat_id: str | int) -> int:
-        if isinstance(chat_id, int):
-            return chat_id
-        session_id, _, number = chat_id.rpartition(".")
-        if session_id != self.session_id or not (number.isascii() and number.isdecimal()):
-            raise ChatNotFound(chat_id)
-        return int(number)
+    async def _chat_to_ask(self) -> Chat:
+        """The current chat; questions that come at once open one together."""
+        chat = self.current_chat
+        if chat is not None:
+            return chat
+        work = CurrentChat(self.session_id, self.user_id, AgentConfig().to_json(), self._workspace.limits)
+        return Chat(self._workspace, self._payer, await self._workspace.store.submit(work))
 
     async def pause(self) -> None:
         """Refuse to spend until resumed."""
@@ -172,20 +177,17 @@ class Session(SessionView):
         Raises:
             SessionAlreadyClosed: a second time.
         """
-        closed: Closed = await self._workspace.store.submit(Close(self.session_id, self.user_id))
-        self._workspace.detach(self.session_id)
-        self._workspace.events.emit(
-            SessionClosed(self.session_id, self.user_id, closed.refunded, closed.held, closed.expired)
-        )
-        return closed
+        closing: Future[Closed] = self._workspace.store.submit(Close(self.session_id, self.user_id))
+        return await self._workspace.change(closing, self._workspace.tell_closed)
 
     async def add_to_pool(self, *, cap: int | Decimal | str | None = None) -> None:
         """Share it: others may lease it and spend up to ``cap`` each, accounted to them (spec B7, B8)."""
         limit = None if cap is None else parse_amount(cap, self.asset)
-        await self._workspace.store.submit(
-            AddToPool(self.session_id, self.user_id, limit, self._workspace.limits)
+        work = AddToPool(self.session_id, self.user_id, limit, self._workspace.limits)
+        event = SessionPooled(self.session_id, self.user_id)
+        await self._workspace.change(
+            self._workspace.store.submit(work), lambda _: self._workspace.events.emit(event)
         )
-        self._workspace.events.emit(SessionPooled(self.session_id, self.user_id))
 
     async def remove_from_pool(self) -> None:
         """Stop sharing it; a lease that runs ends at its deadline."""
@@ -197,5 +199,5 @@ class Session(SessionView):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.state < SessionState.CLOSED:
+        with contextlib.suppress(SessionAlreadyClosed, SessionExpired):  # then it is as it should be
             await self.close()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from prepaid.errors import SessionNotFound
+from prepaid.errors import PrepaidError, SessionNotFound
 from prepaid.meter import Payer
 from prepaid.money import Currency, currency, format_amount
 from prepaid.records import Account, SessionRecord, SessionState
@@ -95,8 +95,8 @@ class SessionView:
 
     @property
     def state(self) -> SessionState:
-        """Active, paused, closed or expired."""
-        return self.account.state
+        """Active, paused, closed or expired, as of now."""
+        return self._workspace.state_of(self.account)
 
     @property
     def name(self) -> str:
@@ -144,15 +144,15 @@ class SessionView:
     async def get_stats(self) -> SessionStats:
         """The session in numbers."""
         account, record = self.account, self.record
-        chats = self._workspace.store.reads.chats(self.session_id)
+        state = self._workspace.state_of(account)
         return SessionStats(
             session_id=self.session_id,
             user_id=account.owner,
-            state=account.state.label,
-            is_active=account.state is SessionState.ACTIVE,
-            is_paused=account.state is SessionState.PAUSED,
+            state=state.label,
+            is_active=state is SessionState.ACTIVE,
+            is_paused=state is SessionState.PAUSED,
             chat_count=record.chat_count,
-            total_messages=sum(chat.message_count for chat in chats),
+            total_messages=self._workspace.store.reads.message_total(self.session_id),
             request_count=account.request_count,
             created_at=as_time(record.created_ms),
             last_activity=as_time(account.last_used_ms),
@@ -165,6 +165,9 @@ class SessionView:
         )
 
     def __repr__(self) -> str:
-        account = self.account
-        balance = format_amount(account.available, self.asset)
-        return f"<Session {self.session_id} of {account.owner!r}: {account.state.label}, {balance} available>"
+        try:
+            account = self.account
+        except PrepaidError as error:  # a repr never raises: it is read where something went wrong
+            return f"<Session {self.session_id} of {self.user_id!r}: {error.code}>"
+        state, balance = self._workspace.state_of(account), format_amount(account.available, self.asset)
+        return f"<Session {self.session_id} of {account.owner!r}: {state.label}, {balance} available>"

@@ -6,14 +6,13 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 
-from prepaid.errors import InvalidRequestError
 from prepaid.money import parse_amount
 from prepaid.sessions.analytics import SystemStats, UserActivity, system_stats, user_activity
-from prepaid.sessions.cleanup import close_due_sessions, close_idle_sessions
+from prepaid.sessions.cleanup import BATCH_MAX, SESSIONS_MAX, close_due_sessions, close_idle_sessions
 from prepaid.sessions.finding import Finding
 from prepaid.sessions.session_view import SessionStats
-from prepaid.sessions.values import as_milliseconds, check_user
-from prepaid.store.operations import Closed, SaveSettings
+from prepaid.sessions.values import as_milliseconds, check_count, check_user
+from prepaid.store.operations import Closed, SaveSettings, SetIdle
 
 __all__ = ["Upkeep"]
 
@@ -29,8 +28,10 @@ class Upkeep(Finding):
     ) -> list[Closed]:
         """Close and refund sessions that are expired or idle too long, up to ``limit`` (spec B9).
 
-        Without ``max_age``, by each session's own ``session_timeout``: work proportional to what is due.
+        Without ``max_age``, by each session's own ``session_timeout``. Work is proportional to what is
+        due, or with ``max_age`` to what no clean-up has looked at for so long.
         """
+        check_count(limit, "limit", 1, SESSIONS_MAX)
         if max_age is None:
             return await close_due_sessions(self._workspace, limit)
         return await close_idle_sessions(self._workspace, as_milliseconds(max_age, "max_age"), limit)
@@ -44,22 +45,23 @@ class Upkeep(Finding):
     ) -> None:
         """Change the configuration for every process from now on (spec B11). The operator's to call.
 
-        A new ``session_timeout`` holds for sessions opened after it.
+        A new ``session_timeout`` holds for sessions that are open, too, counted from their last use. What
+        is already saved when an error stops this stays; calling it again goes on.
         """
         values: list[tuple[str, str]] = []
         if minimum_balance is not None:
-            units = 0 if minimum_balance == 0 else parse_amount(minimum_balance, self.settings.asset)
+            none = type(minimum_balance) is int and minimum_balance == 0
+            units = 0 if none else parse_amount(minimum_balance, self.settings.asset)
             values.append(("minimum_balance", str(units)))
-        if session_timeout is not None:
-            values.append(("session_timeout_ms", str(as_milliseconds(session_timeout, "session_timeout"))))
+        idle_ms = None if session_timeout is None else as_milliseconds(session_timeout, "session_timeout")
+        if idle_ms is not None:
+            values.append(("session_timeout_ms", str(idle_ms)))
         if pool_size is not None:
-            if not 0 <= pool_size <= _POOL_SIZE_MAX:
-                raise InvalidRequestError(
-                    f"pool_size of {pool_size} is not between 0 and {_POOL_SIZE_MAX}.",
-                    remedy="Choose such a size.",
-                )
-            values.append(("pool_size", str(pool_size)))
+            values.append(("pool_size", str(check_count(pool_size, "pool_size", 0, _POOL_SIZE_MAX))))
         await self._workspace.store.submit(SaveSettings("", tuple(values)))
+        last: str | None = "" if idle_ms is not None else None
+        while idle_ms is not None and last is not None:
+            last = await self._workspace.store.submit(SetIdle(last, idle_ms, BATCH_MAX))
 
     async def get_session_stats(self, session_id: str, user_id: str | None = None) -> SessionStats:
         """A session in numbers (spec B10)."""
@@ -71,8 +73,10 @@ class Upkeep(Finding):
 
     async def get_system_stats(self) -> SystemStats:
         """All active sessions in numbers (spec C9)."""
-        return await self._workspace.store.report(system_stats)
+        now_ms = self._workspace.store.clock()
+        return await self._workspace.store.report(lambda reads: system_stats(reads, now_ms))
 
     async def get_user_activity(self, user_id: str) -> UserActivity:
         """One user's sessions in numbers (spec C9)."""
-        return await self._workspace.store.report(lambda reads: user_activity(reads, user_id))
+        owner, now_ms = check_user(user_id), self._workspace.store.clock()
+        return await self._workspace.store.report(lambda reads: user_activity(reads, owner, now_ms))

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakValueDictionary
 
 from prepaid.models.contract import Model
+from prepaid.records import Account, SessionState
 from prepaid.runtime import Runtime
 from prepaid.sessions.agent_config import AgentConfig
-from prepaid.sessions.events import EventBus
-from prepaid.store.operations import Limits
+from prepaid.sessions.events import EventBus, SessionClosed
+from prepaid.store.operations import Closed, Limits
+
+if TYPE_CHECKING:
+    from prepaid.agents import ChatAgent
 
 if TYPE_CHECKING:
     from prepaid.sessions.saver import Saver
 
 __all__ = ["Workspace"]
 
-_NOTHING_ATTACHED = AgentConfig()
+ResultT = TypeVar("ResultT")
+_NOTHING_ATTACHED: Final = AgentConfig()
+_ATTACHED_AT_LEAST: Final = 64
 
 
 class Workspace:
@@ -35,8 +42,21 @@ class Workspace:
         self.events = EventBus(runtime.logger)
         self.own_nodes: dict[str, tuple[str, Model]] = {}
         self.saver: Saver | None = None
+        self.agents: dict[tuple[str, int], ChatAgent] = {}
         self._turn_locks: WeakValueDictionary[tuple[str, int], asyncio.Lock] = WeakValueDictionary()
-        self._attached: dict[tuple[str, int], AgentConfig] = {}
+        self._attached: dict[str, dict[int, AgentConfig]] = {}
+        self._attached_max = _ATTACHED_AT_LEAST
+
+    async def change(self, change: Awaitable[ResultT], then: Callable[[ResultT], None]) -> ResultT:
+        """Await a change. ``then`` gets its result once it is durable, even if the caller is cancelled."""
+
+        def tell(done: asyncio.Future[ResultT]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                then(done.result())
+
+        queued = asyncio.ensure_future(change)
+        queued.add_done_callback(tell)
+        return await asyncio.shield(queued)
 
     def turn_lock(self, session_id: str, chat_no: int) -> asyncio.Lock:
         """The queue in which this process's turns of one chat stand; first come, first served."""
@@ -48,19 +68,44 @@ class Workspace:
 
     def attach(self, session_id: str, chat_no: int, config: AgentConfig) -> None:
         """Remember a chat's live parts, as long as there are any."""
+        self.agents.pop((session_id, chat_no), None)
         if config.needs_agent or config.providers or config.debug:
-            self._attached[session_id, chat_no] = config
+            self._attached.setdefault(session_id, {})[chat_no] = config
+            if len(self._attached) > self._attached_max:
+                self._forget_ended()
         else:
-            self._attached.pop((session_id, chat_no), None)
+            self._attached.get(session_id, {}).pop(chat_no, None)
 
     def attached(self, session_id: str, chat_no: int) -> AgentConfig:
         """A chat's live parts in this process."""
-        return self._attached.get((session_id, chat_no), _NOTHING_ATTACHED)
+        return self._attached.get(session_id, {}).get(chat_no, _NOTHING_ATTACHED)
 
     def detach(self, session_id: str) -> None:
         """Forget the live parts of a closed session's chats."""
-        for key in [key for key in self._attached if key[0] == session_id]:
-            del self._attached[key]
+        for chat_no in self._attached.pop(session_id, {}):
+            self.agents.pop((session_id, chat_no), None)
+
+    def _forget_ended(self) -> None:
+        """Forget sessions that other processes closed, each time there are twice as many as were left."""
+        for session_id in list(self._attached):
+            account = self.store.reads.account(session_id)
+            if account is None or account.state >= SessionState.CLOSED:
+                self.detach(session_id)
+        self._attached_max = max(2 * len(self._attached), _ATTACHED_AT_LEAST)
+
+    def tell_closed(self, closed: Closed) -> None:
+        """A session has ended: forget its chats' live parts, and say so."""
+        self.detach(closed.session_id)
+        self.events.emit(
+            SessionClosed(closed.session_id, closed.owner, closed.refunded, closed.held, closed.expired)
+        )
+
+    def state_of(self, account: Account) -> SessionState:
+        """A session's state as of now: past its expiry it is expired, though no clean-up came by yet."""
+        live = account.state < SessionState.CLOSED
+        if live and account.expires_ms is not None and account.expires_ms <= self.store.clock():
+            return SessionState.EXPIRED
+        return account.state
 
     def setting(self, name: str) -> int:
         """A number that ``update_config`` may have changed, in any process."""
