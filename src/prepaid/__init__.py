@@ -47,7 +47,10 @@ if TYPE_CHECKING:
     )
     from prepaid.sessions.leased import LeasedSession
     from prepaid.sessions.manager import SessionManager
+    from prepaid.sessions.persistence import FileAdapter, SessionPersistenceAdapter
+    from prepaid.sessions.restoring import Recovered
     from prepaid.sessions.session import Session
+    from prepaid.sessions.sqlite_adapter import SqliteAdapter
     from prepaid.statements import verify_statement
     from prepaid.turns import Answer
 
@@ -67,6 +70,7 @@ _HOMES = {
     "Chat": "sessions.chat",
     "ChatRequest": "records",
     "Event": "sessions.events",
+    "FileAdapter": "sessions.persistence",
     "Finish": "records",
     "LeasedSession": "sessions.leased",
     "Message": "records",
@@ -75,14 +79,17 @@ _HOMES = {
     "OfflineModel": "models.offline",
     "Price": "records",
     "PriceTier": "records",
+    "Recovered": "sessions.restoring",
     "Role": "records",
     "Session": "sessions.session",
     "SessionClosed": "sessions.events",
     "SessionCreated": "sessions.events",
     "SessionManager": "sessions.manager",
+    "SessionPersistenceAdapter": "sessions.persistence",
     "SessionPooled": "sessions.events",
     "SessionRenewed": "sessions.events",
     "SessionState": "records",
+    "SqliteAdapter": "sessions.sqlite_adapter",
     "TextDelta": "records",
     "Tool": "records",
     "ToolCall": "records",

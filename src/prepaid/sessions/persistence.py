@@ -107,8 +107,8 @@ class FileAdapter:
     def _save(self, name: str, user_id: str, body: bytes) -> None:
         with _in_our_words(self._sessions):
             users = self._users / _hashed(user_id)
-            for folder in (self._sessions, users):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_folder(self._sessions)
+            _make_folder(users)
             # The mark first: without its file it says nothing, but a file without a mark is not found.
             mark = users / name
             if not mark.exists():
@@ -151,6 +151,14 @@ def _id_of(file_name: str) -> str:
 
 def _hashed(user_id: str) -> str:
     return sha256(user_id.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _make_folder(folder: Path) -> None:
+    """A folder for this user only, and those above it that are missing, all of them on disk."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        _sync_folder(folder.parent)
 
 
 def _read(path: Path) -> bytes | None:
