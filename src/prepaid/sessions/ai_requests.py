@@ -223,6 +223,8 @@ class Asking(Opening):
 
 
 def _messages(prompt: str | Sequence[str]) -> tuple[Message, ...]:
+    if not isinstance(prompt, str | Sequence):
+        raise InvalidRequestError(f"{str(prompt)[:40]!r} is no prompt.", remedy="Pass text, or lines of it.")
     lines = (prompt,) if isinstance(prompt, str) else tuple(prompt)
     text = "\n".join(check_text(line, "prompt") for line in lines)
     return (Message(Role.USER, check_text(text, "prompt")),)
