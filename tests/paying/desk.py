@@ -73,12 +73,6 @@ class Desk:
     def open_holds(self):
         return self.store.reads.overdue_holds(2**62, 1000)
 
-    async def settled(self) -> None:
-        """Everything queued so far is done, also what was queued by what is."""
-        while self.meter._leaving:
-            await next(iter(self.meter._leaving))
-        await self.ledger.reconcile()
-
     def check(self, payer, *, spent=None):
         """Nothing is held, nothing is lost; returns the account."""
         account = self.account(payer)

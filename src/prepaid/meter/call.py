@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import astuple, dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from prepaid import pricing
 from prepaid.errors import ProviderUsageInvalid
 from prepaid.money import AMOUNT_MAX
 from prepaid.records import Quote, Usage
-from prepaid.store.operations import Settle, Settled, Turn
+from prepaid.store.operations import Release, Settle, Settled, Turn
 
 if TYPE_CHECKING:
     from prepaid.meter.meter import Meter
 
-__all__ = ["PaidCall", "Payer", "Replay", "check_usage"]
+__all__ = ["PaidCall", "Payer", "Replay", "check_usage", "to_the_end"]
 
 USAGE_MAX: Final = 10**12
 """No request counts more tokens or bytes; what claims to is a lie."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,8 @@ class PaidCall:
     ) -> Settled:
         """Capture what ``usage`` costs, at the price of the model that answered in the end.
 
-        Queued at once: being cancelled meanwhile does not undo it. Where the store fails, the hold is
-        left to the sweep.
+        Queued at once, and waited for: being cancelled meanwhile does not undo it. After an error the call
+        can still be abandoned; where that fails too, its hold is left to the sweep.
 
         Raises:
             ProviderUsageInvalid: the counts cannot be; nothing is settled yet.
@@ -105,7 +108,6 @@ class PaidCall:
         used = quoted or self.quoted
         check_usage(usage, used.model)
         input_units, output_units = pricing.units_of(used.price, usage)
-        self._resolve()
         work = Settle(
             self.payer.session_id,
             self.key,
@@ -116,7 +118,7 @@ class PaidCall:
             turn,
             response,
         )
-        return await self.meter.ledger.settle(work)
+        return await self._resolve(work)
 
     async def abandon(self) -> None:
         """Release the hold, unless it was settled: the request failed and costs nothing (spec C12).
@@ -125,9 +127,32 @@ class PaidCall:
         """
         if self.is_resolved:
             return
-        self._resolve()
-        await self.meter.ledger.release(self.payer.session_id, self.key, loss=self.delivered)
+        await self._resolve(Release(self.payer.session_id, self.key, self.delivered))
 
-    def _resolve(self) -> None:
+    async def _resolve(self, work: Settle | Release) -> Settled:
+        queued: asyncio.Future[Settled] = self.meter.ledger.store.submit(work)
         self.is_resolved = True
         self.meter.running.discard(self)
+        try:
+            return await to_the_end(queued)
+        except Exception:
+            self.is_resolved = False  # nothing was changed
+            raise
+
+
+async def to_the_end(future: asyncio.Future[T]) -> T:
+    """Its result, waited for however often we are cancelled meanwhile; only then the cancellation goes on.
+
+    For settlements, which take one commit or fail with the store: whoever cancels finds nothing held. Some
+    cancel again at each step of the loop (anyio's scopes do), so a shield alone would not wait.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            await asyncio.wait((future,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    result = future.result()
+    if cancelled is not None:
+        raise cancelled
+    return result

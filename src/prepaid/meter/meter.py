@@ -19,7 +19,7 @@ from prepaid.errors import (
     ValueTooLarge,
 )
 from prepaid.ledger import Ledger, fingerprint, key_or_new, milliseconds
-from prepaid.meter.call import PaidCall, Payer, Replay
+from prepaid.meter.call import PaidCall, Payer, Replay, to_the_end
 from prepaid.money import AMOUNT_MAX
 from prepaid.records import HoldState, Quote
 from prepaid.store.operations import (
@@ -48,7 +48,6 @@ class Meter:
         self.running: WeakSet[PaidCall] = WeakSet()
         self._hold_lasts = hold_lasts
         self._heart: asyncio.Task[None] | None = None
-        self._leaving: set[asyncio.Task[None]] = set()
 
     async def open(
         self,
@@ -97,15 +96,10 @@ class Meter:
         return 0 if account is None else account.available
 
     async def aclose(self) -> None:
-        """Stop the heartbeat, and see off whoever left while their hold was queued.
-
-        Calls still running are settled by their own tasks, or by the sweep.
-        """
+        """Stop the heartbeat. Calls still running are settled by their own tasks, or by the sweep."""
         if self._heart is not None:
             self._heart.cancel()
             await asyncio.gather(self._heart, return_exceptions=True)
-        while self._leaving:
-            await asyncio.gather(*self._leaving, return_exceptions=True)
 
     def _operation(
         self,
@@ -139,9 +133,8 @@ class Meter:
         try:
             held: Held | PlaceTaken = await asyncio.shield(queued)
         except asyncio.CancelledError:
-            leaving = asyncio.get_running_loop().create_task(self._give_back(queued, work))
-            self._leaving.add(leaving)
-            leaving.add_done_callback(self._leaving.discard)
+            giving_back = asyncio.get_running_loop().create_task(self._give_back(queued, work))
+            await to_the_end(giving_back)
             raise
         return held
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -34,11 +33,13 @@ class Turns:
 
     async def answer(self, question: Question) -> Answer:
         """The whole answer at once; see ``stream``."""
+        answer: Answer | None = None
         async with aclosing(self.stream(question)) as events:
             async for event in events:
                 if isinstance(event, Answer):
-                    return event
-        raise AssertionError("a stream ends with its answer")
+                    answer = event
+        assert answer is not None, "a stream ends with its answer"
+        return answer
 
     async def stream(self, question: Question) -> AsyncGenerator[TextDelta | ToolCall | Answer]:
         """The answer as it comes; the last event is the ``Answer``, settled and durable by then.
@@ -163,7 +164,7 @@ async def _finish_early(question: Question, call: PaidCall, runs: list[Run], rea
     try:
         if run is not None and run.has_spoken:
             call.usage = usage = run.usage_so_far()
-            if isinstance(reason, GeneratorExit | asyncio.CancelledError):
+            if not isinstance(reason, Exception):  # closed, cancelled or interrupted
                 await call.settle(usage, quoted=run.offer.quoted, turn=_turn(question, run))
                 return
         await call.abandon()
