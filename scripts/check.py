@@ -22,9 +22,15 @@ COVERED_WHOLE: Final = (
     "meter",
     "money",
     "pricing",
+    "statements",
     "turns",
+    "store/lines",
+    "store/sqlite/account_rows",
+    "store/sqlite/deposits",
     "store/sqlite/holds",
+    "store/sqlite/lifecycle",
     "store/sqlite/money",
+    "store/sqlite/replay",
 )
 """Where money moves, every branch is tested."""
 
