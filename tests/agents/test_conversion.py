@@ -20,6 +20,7 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.native_tools import WebSearchTool
+from pydantic_ai.tools import ToolDefinition
 
 from prepaid.agents.conversion import (
     answered_only,
@@ -29,7 +30,7 @@ from prepaid.agents.conversion import (
     to_request,
 )
 from prepaid.errors import ApiNotSupported
-from prepaid.records import Message, Role, ToolCall
+from prepaid.records import Message, Role, Tool, ToolCall
 
 CALL = ToolCall("1", "add", '{"a":1}')
 ids = st.sampled_from(["1", "2", "3"])
@@ -142,3 +143,13 @@ def test_settings_are_passed_on():
 def test_nobody_waits_for_pydantic_ai_who_does_not_need_it():
     code = "import prepaid, prepaid.turns, sys; sys.exit('pydantic_ai' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("chosen", ["auto", "required", None])
+def test_the_choice_of_tools_is_passed_on(chosen):
+    tool = ToolDefinition(name="add", parameters_json_schema={"type": "object"}, description="Add.")
+    parameters = ModelRequestParameters(function_tools=[tool], allow_text_output=chosen != "required")
+    settings = {"parallel_tool_calls": False} | ({"tool_choice": chosen} if chosen == "auto" else {})
+    extra = {"parallel_tool_calls": False} | ({"tool_choice": chosen} if chosen else {})
+    request = to_request("m", (), settings, parameters)
+    assert (request.extra, request.tools) == (extra, (Tool("add", "Add.", {"type": "object"}),))

@@ -6,7 +6,7 @@ import pytest
 from pydantic_ai import Agent, BinaryContent, ModelAPIError
 from pydantic_ai.messages import ModelResponse, TextPart
 from pydantic_ai.models.fallback import FallbackModel
-from pydantic_ai.models.function import DeltaToolCall, FunctionModel
+from pydantic_ai.models.function import DeltaThinkingPart, DeltaToolCall, FunctionModel
 from pydantic_ai.models.test import TestModel
 from pydantic_ai.usage import RequestUsage
 
@@ -307,3 +307,15 @@ async def test_prices_come_from_the_settings_or_the_book(desk):
     known._model_name = "nobody-knows"
     with pytest.raises(ModelNotPriced):
         model_info(known, catalogue, "USD")
+
+
+async def test_thoughts_are_counted(desk):
+    async def function(messages, info):
+        yield {0: DeltaThinkingPart(content="Hm, ")}
+        yield {0: DeltaThinkingPart(content="well.")}
+        yield "Yes."
+
+    model = metered(desk, FunctionModel(stream_function=function), price=priced(0, 1_000_000, Unit.BYTE))
+    async with Agent(model).run_stream("Hi") as result:
+        assert await result.get_output() == "Yes."
+    assert [line[2] for line in lines(desk)] == [len("Hm, well.Yes.")]

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from pydantic_ai import NativeOutput, PromptedOutput, ToolOutput
 
 from prepaid.agents import AgentAnswer
+from prepaid.agents.replay import output_of
 from prepaid.errors import ApiNotSupported, IdempotencyConflict, ProviderError, ProviderResponseInvalid
 from prepaid.models.offline import OfflineModel
 from prepaid.records import ALL_CHAT_APIS, Message, ModelInfo, Role, TextDelta, ToolCall
@@ -170,3 +171,17 @@ async def test_a_turn_that_failed_or_was_left_may_be_tried_again_under_its_key(d
         await slow
     assert desk.spent == 0
     assert (await desk.ask(agent, "use add with 2 and 3", key="k")).text == "Offline model: add says: 5"
+
+
+@pytest.mark.parametrize(
+    ("text", "output_type", "output"),
+    [
+        ("Paris", str, "Paris"),
+        ("[1,2]", list[int], [1, 2]),
+        (JSON, [City, str], PARIS.model_dump()),
+        ("Paris", [City, str], "Paris"),
+        ("5", add, 5),
+    ],
+)
+def test_outputs_are_made_again_of_what_was_kept(text, output_type, output):
+    assert output_of(text, output_type) == output

@@ -2,14 +2,17 @@
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
+from prepaid.errors import ConflictError, HoldResolved
 from prepaid.models.offline import OfflineModel
 from prepaid.records import Message, Role, TextDelta, ToolCall
-from prepaid.store.operations import PlaceTaken
+from prepaid.store.operations import ClearMessages, PlaceTaken
 
 from .desk import Desk, add
+from .test_conversion import assert_whole
 
 USES_ADD = ToolCall("a", "add", '{"a":2,"b":3}')
 
@@ -199,3 +202,50 @@ async def test_a_crash_while_a_tool_works_charges_what_was_answered(tmp_path):
         await asking
     assert desk.spent == expected
     await desk.aclose()
+
+
+async def test_a_place_lost_with_nobody_to_reopen_it_is_a_conflict(desk):
+    reserve, asked = desk.turns.reserve, []
+
+    async def losing(question):
+        asked.append(question)
+        return PlaceTaken(None, None) if len(asked) == 2 else await reserve(question)
+
+    desk.turns.reserve = losing
+    question = replace(desk.question("use add with 2 and 3"), reopen=None)
+    with pytest.raises(ConflictError):
+        await leave_after(desk.agent(tools=[add]), question, 99)
+    assert (len(desk.captures), desk.messages) == (1, ())
+
+
+async def test_a_call_that_somebody_else_settled_leaves_no_hold_behind(desk):
+    async def meddle() -> str:
+        """Meddle."""
+        (running,) = desk.meter.running
+        await desk.ledger.capture("ses_1", running.key, 1)
+        return "done"
+
+    with pytest.raises(HoldResolved):
+        await desk.ask(desk.agent(tools=[meddle]), "use meddle")
+    assert (desk.captures, desk.account.held, desk.chat.open_turn) == ([1], 0, None)
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+async def test_leaving_at_any_moment_leaves_nothing_held(desk, keyed):
+    """Every step of the loop is a moment; what was delivered by then is paid, and only that."""
+    agent = desk.agent(tools=[add])
+    for steps in range(0, 300, 7):
+        asking = asyncio.create_task(
+            desk.ask(
+                agent, "use add with 2 and 3", opening=desk.opening(), key=f"k{steps}" if keyed else None
+            )
+        )
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait((asking,))
+        assert (desk.account.held, desk.chat.open_turn, list(desk.meter.running)) == (0, None, []), steps
+        assert_whole(desk.messages)
+        assert desk.messages == () or desk.messages[-1].role is Role.ASSISTANT
+        await desk.store.submit(ClearMessages("ses_1", "ann", 1))
+    assert desk.spent > 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-__all__ = ["Handoff", "Sink"]
+__all__ = ["Handoff", "Sink", "finished"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -56,6 +56,7 @@ class Handoff(Generic[T, R]):
         """Cancel ``work`` and wait until it has cleaned up; what it raises then is nobody's concern."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
+            # Whoever cancels us twice does not wait for it: a tool may block a thread, and it cleans up alone.
             await asyncio.wait((self._task,))
         if self._task is not None and not self._task.cancelled():
             self._task.exception()
@@ -67,3 +68,18 @@ class Handoff(Generic[T, R]):
         self._taken.clear()
         self._pieces.put_nowait(piece)
         await self._taken.wait()
+
+
+async def finished(*tasks: asyncio.Future[Any]) -> None:
+    """Wait until all are done, however often we are cancelled meanwhile; only then that goes on.
+
+    For what takes one commit at most. Cancel scopes of anyio cancel again at every step of the loop.
+    """
+    cancelled: asyncio.CancelledError | None = None
+    while not all(task.done() for task in tasks):
+        try:
+            await asyncio.wait(tasks)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled

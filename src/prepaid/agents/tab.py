@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from prepaid import pricing
 from prepaid.agents.bridge import Piece
-from prepaid.agents.handoff import Sink
+from prepaid.agents.handoff import Sink, finished
 from prepaid.errors import ConflictError
 from prepaid.meter import PaidCall, Payer, Replay
 from prepaid.models.contract import Model
@@ -188,8 +188,27 @@ class Tab:
         before, self._step = self._step, None
         if before is None:
             return await hold
-        _, reserved = await _both(before.pay(), hold)
-        return reserved
+        return await _settled_and_held(before, hold)
+
+
+async def _settled_and_held(
+    before: _Step, hold: Coroutine[Any, Any, PaidCall | PlaceTaken | Replay]
+) -> PaidCall | PlaceTaken | Replay:
+    """Both, in this order and one batch; where one fails or we are cancelled, nothing stays held."""
+    paying, holding = asyncio.create_task(before.pay()), asyncio.create_task(hold)
+    try:
+        await asyncio.gather(paying, holding)
+    except BaseException:
+        holding.cancel()
+        try:
+            await finished(paying, holding)
+        finally:
+            if not holding.cancelled() and holding.exception() is None:
+                held = holding.result()
+                if isinstance(held, PaidCall):
+                    await held.abandon()
+        raise
+    return holding.result()
 
 
 async def _both(first: Awaitable[A], second: Awaitable[B]) -> tuple[A, B]:
