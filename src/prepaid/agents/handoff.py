@@ -56,7 +56,7 @@ class Handoff(Generic[T, R]):
         """Cancel ``work`` and wait until it has cleaned up; what it raises then is nobody's concern."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
-            # Whoever cancels us twice does not wait for it: a tool may block a thread, and it cleans up alone.
+            # Whoever cancels us twice does not wait for it: a tool may block a thread; it cleans up alone.
             await asyncio.wait((self._task,))
         if self._task is not None and not self._task.cancelled():
             self._task.exception()
