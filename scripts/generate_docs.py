@@ -106,14 +106,20 @@ def help_of_commands() -> Iterator[str]:
         text=True,
         check=True,
     )
-    text = re.sub(r"^#", "##", html.unescape(done.stdout.strip()), flags=re.MULTILINE)
-    yield re.sub(r"\[bold\]Examples\[/bold\]\n\n((?:  \$ .*\n*)+)", examples, text)
+    yield whole_summaries(re.sub(r"^#", "##", html.unescape(done.stdout.strip()), flags=re.MULTILINE))
 
 
-def examples(match: re.Match[str]) -> str:
-    """A command's examples as one block."""
-    lines = "\n".join(line.strip() for line in match[1].splitlines() if line)
-    return f"**Examples**:\n\n```console\n{lines}\n```\n\n"
+def whole_summaries(text: str) -> str:
+    """Lists of commands with each command's whole first line, which Typer cuts short."""
+    summaries = dict(re.findall(r"^#+ `([^`]+)`\n\n(.+)$", text, re.MULTILINE))
+    lines, group = [], ""
+    for line in text.splitlines():
+        if heading := re.match(r"#+ `([^`]+)`", line):
+            group = heading[1]
+        listed = re.match(r"\* `([\w-]+)`: ", line)
+        summary = summaries.get(f"{group} {listed[1]}") if listed else None
+        lines.append(f"{listed[0]}{summary}" if listed and summary else line)
+    return "\n".join(lines)
 
 
 PARTS: Final = {

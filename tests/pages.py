@@ -12,6 +12,7 @@ README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_GENERATED = re.compile(r"^<!-- generated: .*?^<!-- end -->$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
@@ -41,7 +42,7 @@ def read(name):
 
 def blocks(page, *languages):
     """The page's blocks in these languages, in order."""
-    text = page.read_text(encoding="utf-8")
+    text = written(page)
     found = list(_FENCE.finditer(text))
     for match, behind in zip_longest(found, found[1:]):
         if match[1] not in languages:
@@ -51,6 +52,12 @@ def blocks(page, *languages):
         )
         line = text.count("\n", 0, match.start(2)) + 1
         yield Block(named(page), line, match[1], match[2], behind[2] if follows else None)
+
+
+def written(page):
+    """The page without what is generated; every line keeps its number."""
+    text = page.read_text(encoding="utf-8")
+    return _GENERATED.sub(lambda match: "\n" * match[0].count("\n"), text)
 
 
 def links(page):
@@ -75,5 +82,10 @@ def rows(text, heading):
 
 def is_output(wanted, found):
     """Whether a program said what the page shows; ``…`` stands for anything within a line."""
-    pattern = ".*".join(re.escape(part) for part in wanted.strip().split("…"))
-    return re.fullmatch(pattern, found.strip()) is not None
+    pattern = ".*".join(re.escape(part) for part in shown(wanted).split("…"))
+    return re.fullmatch(pattern, shown(found)) is not None
+
+
+def shown(text):
+    """Output as a page shows it: without empty lines and blanks at the ends of lines."""
+    return "\n".join(line.rstrip() for line in text.splitlines() if line.strip())

@@ -23,6 +23,11 @@ PROGRAMS = [page for page in PAGES if page.name != "CONTRIBUTING.md"]
 OWN_VARIABLES = {"OPENAI_API_KEY": "sk-for-the-examples"}
 
 
+def is_session(block):
+    """Whether it shows commands and what they say, not lines to paste."""
+    return block.content.startswith("$ ")
+
+
 def run(command, directory, **options):
     """A program as a reader would run it: in a folder of its own, with nothing configured."""
     kept = {
@@ -55,6 +60,21 @@ def test_the_programs_of_a_page_run(page, tmp_path):
         assert done.returncode == 0, f"{block.place}\n{done.stderr}"
         if block.output is not None:
             assert is_output(block.output, done.stdout), f"{block.place} says\n{done.stdout}"
+
+
+@pytest.mark.parametrize(
+    "block",
+    [block for page in PROGRAMS for block in blocks(page, "console") if is_session(block)],
+    ids=lambda block: block.place,
+)
+def test_the_commands_of_a_page_say_what_it_shows(block, tmp_path):
+    """In one shell, each line that begins with a dollar sign; the rest is what they say on standard output."""
+    lines = block.content.splitlines()
+    script = "\n".join(line.removeprefix("$ ") for line in lines if line.startswith("$ "))
+    done = run(["bash", "-e", "-c", script], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = "\n".join(line for line in lines if not line.startswith("$ "))
+    assert is_output(said, done.stdout), f"{block.place} says\n{done.stdout}\n{done.stderr}"
 
 
 @pytest.mark.parametrize("page", [page for page in PROGRAMS if [*blocks(page, "python")]], ids=named)
@@ -100,13 +120,18 @@ def test_files_that_are_named_exist(page):
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
+def set_up():
+    """The README's lines to paste."""
+    return [block.content.strip() for block in blocks(README, "console") if not is_session(block)]
+
+
 class TestSetUp:
     """Two commands, and CI runs the second."""
 
     commands = ("run prepaid demo", "run scripts/check.py")
 
     def test_the_readme_has_two_commands_of_one_line_each(self):
-        found = [block.content.strip() for block in blocks(README, "console")]
+        found = set_up()
         assert len(found) == len(self.commands)
         for command, end in zip(found, self.commands, strict=True):
             assert len(command.splitlines()) == 1
@@ -114,7 +139,7 @@ class TestSetUp:
             assert command.endswith(end)
 
     def test_ci_runs_the_second_and_nothing_less(self):
-        command = [block.content.strip() for block in blocks(README, "console")][1]
+        command = set_up()[1]
         lines = [line for line in read(".ci/run").splitlines() if line and not line.startswith("#")]
         assert lines == ["set -euo pipefail", 'cd "$(dirname "$0")/.."', command]
 
@@ -257,7 +282,7 @@ class TestConfiguration:
 
         fields = getattr(config, model).model_fields
         tables = {"sessions", "upstreams", "prices", "fallbacks"} if model == "Settings" else set()
-        wanted = {name: shown(field) for name, field in fields.items() if name not in tables}
+        wanted = {name: default_of(field) for name, field in fields.items() if name not in tables}
         assert {cells[0]: cells[1] for cells in rows(self.text, heading)} == {
             f"`{name}`": default for name, default in wanted.items()
         }
@@ -270,7 +295,7 @@ class TestConfiguration:
             assert f"`[{name}" in self.text
 
 
-def shown(field):
+def default_of(field):
     """A setting's default as the page shows it: as TOML."""
     if field.is_required():
         return "required"
