@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -127,6 +128,19 @@ async def test_it_calls_a_tool_and_uses_the_result():
 
 async def test_a_tool_that_is_not_named_is_not_called():
     assert (await answer(OfflineModel(), ask("What a saddle!", tools=[ADD])))[1] == []
+
+
+async def test_where_a_call_is_required_the_last_tool_is_called():
+    """Structured output: the tool for the answer is listed last, and takes the result of the others too."""
+    final = Tool("final", "The answer", {"type": "object", "properties": {"sum": {"type": "integer"}}})
+    required = replace(ask("What is 5?", tools=[ADD, final]), extra={"tool_choice": "required"})
+    assert (await answer(OfflineModel(), required))[1] == [ToolCall("call_1", "final", '{"sum": 5}')]
+    call = ToolCall("call_1", "add", "{}")
+    used = (Message(Role.ASSISTANT, "", (call,)), Message(Role.TOOL, "9", (), "call_1"))
+    after = replace(required, messages=(*required.messages, *used))
+    assert [each.name for each in (await answer(OfflineModel(), after))[1]] == ["final"]
+    unforced = replace(required, extra={})
+    assert (await answer(OfflineModel(), unforced))[1] == []
 
 
 async def test_a_tool_call_above_the_limit_is_not_made():

@@ -5,7 +5,8 @@ for tests and demos:
 
 - ``count to 50`` is answered with exactly 50 tokens: the numbers from 1 to 50.
 - ``what did I say`` is answered with the user's message before, from the same chat.
-- ``use add with 2 and 3`` calls the tool ``add`` of the request; its result is then the answer.
+- ``use add with 2 and 3`` calls the tool ``add`` of the request; its result is then the answer. Where
+  the request has ``tool_choice: "required"`` and names none, the last tool is called.
 """
 
 from __future__ import annotations
@@ -209,12 +210,15 @@ def _tool_tokens(tool: Tool) -> int:
 
 
 def _own_reply(request: ChatRequest) -> Iterable[Part]:
-    last = request.messages[-1] if request.messages else Message(Role.USER, "")
-    if last.role is Role.TOOL:
-        return (_tool_answer(request.messages),)
     users = [message.text for message in request.messages if message.role is Role.USER]
     question = users[-1] if users else ""
-    if (tool := _named_tool(request.tools, question)) is not None:
+    is_answered = bool(request.messages) and request.messages[-1].role is Role.TOOL
+    tool = None if is_answered else _named_tool(request.tools, question)
+    if tool is None and request.tools and request.extra.get("tool_choice") == "required":
+        tool = request.tools[-1]  # where an answer must be a call, callers list the one for answers last
+    if tool is None and is_answered:
+        return (_tool_answer(request.messages),)
+    if tool is not None:
         calls = sum(len(message.tool_calls) for message in request.messages)
         return (ToolCall(f"call_{calls + 1}", tool.name, fit_arguments(tool.parameters, question)),)
     if (count := _COUNT_TO.search(question)) is not None:
