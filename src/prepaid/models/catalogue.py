@@ -17,10 +17,12 @@ if TYPE_CHECKING:  # it imports pydantic-settings, which is slow; whoever has se
     from prepaid.config import PriceSettings, Settings
     from prepaid.models.openai_compatible import Upstream
 
-__all__ = ["Catalogue", "model_id"]
+__all__ = ["Catalogue", "check_model_name", "model_id"]
 
 CONTEXT_TOKENS_DEFAULT: Final = 128_000
 """For a model whose context is neither configured nor in the price book."""
+
+NAME_LENGTH_MAX: Final = 256
 
 _DEFAULT_APIS: Final[frozenset[Api]] = frozenset({"chat", "tools", "structured_output"})
 """Images must be configured: what they cost cannot be told from their bytes."""
@@ -61,6 +63,7 @@ class Catalogue:
         self._today = today
         self._own: dict[str, Model] = {_OFFLINE: self._offline()}
         for model in models:
+            check_model_name(model.info.name)
             _check_currency(model.info.price.asset, settings.currency, model.info.name)
             self._own[model.info.name] = model
         self._resolved: dict[str, tuple[date, Model]] = {}
@@ -119,6 +122,8 @@ class Catalogue:
         return {*self._own, *listed, *self._settings.prices}
 
     def _name_of(self, name_or_id: str) -> str:
+        if not name_or_id.isprintable():  # it stands in every line of a statement, which line breaks end
+            raise ModelNotSupported(name_or_id, tuple(sorted(self._names())))
         if not _MODEL_ID.fullmatch(name_or_id.lower()):
             return name_or_id
         if not self._names_by_id:
@@ -208,6 +213,18 @@ def _own_price(settings: PriceSettings, all_settings: Settings) -> Price:
         cache_write_per_million=units.get("cache_write_per_million", units["input_per_million"]),
     )
     return Price(all_settings.currency, settings.unit, (tier,), units["per_request"])
+
+
+def check_model_name(name: str) -> None:
+    """Refuse what no statement could carry: a model's name stands in every line, which line breaks end.
+
+    Raises:
+        ConfigError: it is no name of 1 to 256 printable characters.
+    """
+    if not isinstance(name, str) or not name.isprintable() or not 1 <= len(name) <= NAME_LENGTH_MAX:
+        raise ConfigError(
+            f"{name!r} is no name for a model.", remedy=f"Use 1 to {NAME_LENGTH_MAX} printable characters."
+        )
 
 
 def _check_currency(found: str, wanted: str, model: str) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from prepaid.errors import ChatNotFound
 from prepaid.meter import PaidCall, Payer, Replay
+from prepaid.models.catalogue import check_model_name
 from prepaid.models.contract import Model
 from prepaid.records import ChatRecord, ChatRequest, Message, Role, TextDelta, ToolCall
 from prepaid.sessions.agent_config import AgentConfig
@@ -133,7 +134,9 @@ class ChatTurn:
     def _models(self) -> tuple[Model, ...]:
         config = self.config
         if config.providers:
-            return (config.providers[config.current_provider or next(iter(config.providers))],)
+            own = config.providers[config.current_provider or next(iter(config.providers))]
+            check_model_name(own.info.name)
+            return (own,)
         name = config.current_model or self.workspace.settings.default_model
         if config.fallback_models is None:
             return self.workspace.models(name)

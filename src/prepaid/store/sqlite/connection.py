@@ -121,6 +121,8 @@ def translated(path: Path) -> Generator[None]:
         raise StoreReadOnly(f"The database {path} cannot be written ({error}).") from error
     except apsw.CantOpenError as error:
         raise _cannot_open(path, error) from error
+    except (apsw.CursorClosedError, apsw.ConnectionClosedError) as error:
+        raise StoreError("The store is closed.", remedy="Open it again.") from error
     except (apsw.CorruptError, apsw.NotADBError) as error:
         raise StoreCorrupted(f"The database {path} is damaged or not a database ({error}).") from error
     except (apsw.IOError, apsw.NoMemError, apsw.ProtocolError) as error:

@@ -1,0 +1,350 @@
+"""Whatever a user hands in: kept as it is, or refused by an error of ours; never anything else (issue 2, point 9)."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from managers import START_MS, opened
+from prepaid import (
+    AgentConfig,
+    ConfigError,
+    InvalidAmount,
+    InvalidRequestError,
+    ModelNotSupported,
+    NotJson,
+    OfflineModel,
+    PrepaidError,
+    ValueTooLarge,
+    verify_statement,
+)
+from prepaid.sessions.values import (
+    as_expiry,
+    as_milliseconds,
+    as_time,
+    check_count,
+    check_flag,
+    check_id,
+    check_name,
+    check_tags,
+    check_text,
+    check_user,
+    shown,
+    to_json,
+)
+
+ANYTHING = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(st.characters()),
+    st.binary(),
+    st.lists(st.text()),
+    st.dictionaries(st.one_of(st.text(), st.integers()), st.one_of(st.floats(), st.text(st.characters()))),
+    st.datetimes(timezones=st.one_of(st.none(), st.just(UTC))),
+    st.timedeltas(),
+    st.just(10**5_000),
+    st.just(object()),
+)
+CHECKS = [
+    check_user,
+    check_tags,
+    check_id,
+    lambda value: check_name(value, "name"),
+    lambda value: check_text(value, "text"),
+    lambda value: check_flag(value, "flag"),
+    lambda value: check_count(value, "count", 0, 10),
+    lambda value: to_json(value, "metadata"),
+    lambda value: as_milliseconds(value, "span"),
+    lambda value: as_expiry(value, START_MS),
+]
+
+
+class Hostile:
+    def __repr__(self):
+        raise RuntimeError
+
+
+class Nowhere(tzinfo):
+    """A zone that does not say where it is."""
+
+    def utcoffset(self, when):
+        return None
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@given(value=ANYTHING)
+def test_accepted_or_refused_and_nothing_else(check, value):
+    try:
+        check(value)
+    except PrepaidError as refused:
+        message = str(refused)
+    else:
+        message = ""
+    assert len(message) < 600, "a message names a value, it does not repeat it"
+
+
+@pytest.mark.parametrize("check", CHECKS[:1] + CHECKS[3:])
+def test_what_cannot_even_be_shown(check):
+    with pytest.raises(InvalidRequestError):
+        check(Hostile())
+
+
+class TestNames:
+    @pytest.mark.parametrize("user", ["ann", "ünïcödé", "名前", "a b", "x" * 256, "ann@example.com"])
+    def test_users(self, user):
+        assert check_user(user) == user
+
+    @pytest.mark.parametrize(
+        "user", ["", "a\nb", "a\0", "a\x7f", "\u2028", "\ud800", "a\u200b", None, 5, b"ann"]
+    )
+    def test_no_users(self, user):
+        with pytest.raises(InvalidRequestError):
+            check_user(user)
+
+    @pytest.mark.parametrize("name", ["", "👩‍💻 and 🏳️‍🌈", "non\u00a0breaking", "x" * 256, "שלום"])
+    def test_names(self, name):
+        assert check_name(name, "name") == name
+
+    @pytest.mark.parametrize("name", ["a\nb", "a\rb", "\t", "\x1b[31m", "\u2029", "\udfff", None, 5])
+    def test_no_names(self, name):
+        with pytest.raises(InvalidRequestError):
+            check_name(name, "name")
+
+    def test_too_long(self):
+        for check in (check_user, lambda name: check_name(name, "session_name")):
+            with pytest.raises(ValueTooLarge) as refused:
+                check("x" * 257)
+            assert (refused.value.size, refused.value.limit) == (257, 256)
+
+    def test_tags(self):
+        assert check_tags(iter(["b", "a", "b"])) == ("b", "a")
+        assert check_tags(()) == ()
+
+    @pytest.mark.parametrize(
+        "tags",
+        ["work", b"work", 5, None, [""], [None], [["a"]], ["x" * 65], ["a\n"], [str(n) for n in range(33)]],
+    )
+    def test_no_tags(self, tags):
+        with pytest.raises(InvalidRequestError):
+            check_tags(tags)
+
+    def test_tags_without_end(self):
+        def without_end():
+            number = 0
+            while True:
+                yield str(number := number + 1)
+
+        with pytest.raises(ValueTooLarge):
+            check_tags(without_end())
+
+
+class TestJson:
+    @given(
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.text(),
+            lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+            max_leaves=20,
+        )
+    )
+    def test_it_comes_back_as_it_was(self, value):
+        assert json.loads(to_json({"key": value}, "metadata")) == {"key": value}
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            {1: "a"},
+            {True: 1},
+            {None: 1},
+            {"a": {2: 1}},
+            {"a": [{"b": ({3: 1},)}]},
+            {"a": float("nan")},
+            {"a": object()},
+            {"a": {1, 2}},
+            {"a": b"x"},
+            {"a": "\ud800"},
+            {"a": 10**5_000},
+            ["a"],
+            "a",
+            5,
+        ],
+        ids=lambda value: shown(value)[:20].encode("ascii", "replace").decode(),
+    )
+    def test_it_cannot_be_kept(self, value):
+        with pytest.raises(NotJson):
+            to_json(value, "metadata")
+
+    def test_a_circle(self):
+        circle = {}
+        circle["self"] = circle
+        with pytest.raises(NotJson):
+            to_json(circle, "metadata")
+
+    def test_too_large(self):
+        with pytest.raises(ValueTooLarge):
+            to_json({"a": "x" * 65_536}, "metadata")
+
+
+class TestTimes:
+    def test_to_the_millisecond(self):
+        for ms in (START_MS, START_MS + 1, START_MS + 999, 253_402_300_799_999):
+            assert as_expiry(as_time(ms), 0) == ms
+
+    def test_in_any_zone(self):
+        noon = datetime(2030, 1, 1, 12, tzinfo=timezone(timedelta(hours=5, minutes=30)))
+        assert as_expiry(noon, 0) == as_expiry(noon.astimezone(UTC), 0)
+        assert as_expiry(timedelta(seconds=1), START_MS) == START_MS + 1_000
+        assert as_expiry(None, 0) is None
+
+    @pytest.mark.parametrize(
+        "when",
+        [
+            datetime(2100, 1, 1),  # noqa: DTZ001 -- whose midnight?
+            datetime(2100, 1, 1, tzinfo=Nowhere()),
+            datetime(2000, 1, 1, tzinfo=UTC),
+            as_time(START_MS),
+            timedelta(0),
+            timedelta(days=-1),
+            timedelta.max,
+            3_600,
+            "2100-01-01",
+        ],
+        ids=str,
+    )
+    def test_no_expiry(self, when):
+        with pytest.raises(InvalidRequestError):
+            as_expiry(when, START_MS)
+
+    @pytest.mark.parametrize(
+        ("span", "ms"), [(1, 1_000), (0.001, 1), (timedelta(days=1), 86_400_000), (1.9999, 1_999)]
+    )
+    def test_spans(self, span, ms):
+        assert as_milliseconds(span, "span") == ms
+
+    @pytest.mark.parametrize(
+        "span",
+        [
+            0,
+            -1,
+            0.0001,
+            True,
+            False,
+            None,
+            "1",
+            float("nan"),
+            float("-inf"),
+            1e308,
+            10**5_000,
+            timedelta.max,
+            timedelta(0),
+        ],
+        ids=shown,
+    )
+    def test_no_spans(self, span):
+        with pytest.raises(InvalidRequestError):
+            as_milliseconds(span, "span")
+
+
+@pytest.fixture
+async def manager(tmp_path):
+    async with opened(tmp_path / "a.db") as manager:
+        yield manager
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"user_id": "a\nb"},
+        {"fund": 1.5},
+        {"fund": float("nan")},
+        {"fund": -5},
+        {"fund": 0},
+        {"fund": True},
+        {"fund": "5 EUR"},
+        {"fund": 2**63},
+        {"session_name": "a\nb"},
+        {"session_name": "x" * 257},
+        {"metadata": {1: 2}},
+        {"preferences": {"a": object()}},
+        {"tags": "work"},
+        {"expires_at": datetime(2100, 1, 1)},  # noqa: DTZ001 -- naive
+        {"auto_save": "yes"},
+        {"key": "a b"},
+        {"key": "a\nb"},
+        {"key": "x" * 256},
+    ],
+    ids=lambda wrong: shown(wrong)[:40],
+)
+async def test_a_session_is_not_opened_with_nonsense(wrong, manager):
+    with pytest.raises(InvalidRequestError) as refused:
+        await manager.create_session(**({"user_id": "ann", "fund": 5} | wrong))
+    assert refused.value.remedy
+    assert manager.get_user_session_count("ann") == 0
+
+
+@pytest.mark.parametrize("amount", [1.5, float("inf"), -5, 0, True, None, "5 EUR", "1e99 USD", 2**62 + 1])
+async def test_money_that_is_none(amount, manager):
+    session = await manager.create_session("ann", 5)
+    for call in (session.fund, lambda amount: manager.deposit("ann", amount)):
+        with pytest.raises(InvalidAmount):
+            await call(amount)
+    assert session.available == 5
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "get_user_session_count",
+        "get_user_activity",
+        "get_user_sessions",
+        "close_all_sessions",
+        "get_from_pool",
+        "get_or_create_session",
+        "start_user_session",
+    ],
+)
+async def test_users_are_checked_everywhere(call, manager):
+    async def ask():
+        found = getattr(manager, call)("a\nb")
+        await found
+
+    with pytest.raises(InvalidRequestError):
+        await ask()
+
+
+class TestStatements:
+    """A statement's lines are joined by line feeds, so that nothing in them may contain one (spec D4)."""
+
+    @pytest.mark.parametrize("name", ["a\nb", "", "\0", "x" * 257])
+    def test_models_named_so(self, name, tmp_path):
+        from prepaid import SessionManager
+
+        with pytest.raises(ConfigError):
+            SessionManager(tmp_path / "b.db", models=[OfflineModel(name=name)])
+
+    async def test_providers_named_so(self, manager):
+        session = await manager.create_session("ann", 100)
+        config = AgentConfig(providers={"mine": OfflineModel(name="a\nb")})
+        chat = await session.create_new_chat(agent_config=config)
+        with pytest.raises(ConfigError):
+            await chat.send_message("Hello")
+        with pytest.raises(InvalidRequestError):
+            AgentConfig(current_model="a\nb")
+        with pytest.raises(ModelNotSupported):
+            manager._workspace.models("a\nb")
+
+    async def test_keys_named_so(self, manager):
+        session = await manager.create_session("ann", 100)
+        chat = await session.create_new_chat()
+        for key in ("a\nb", "", " ", "x" * 256, "é"):
+            with pytest.raises(InvalidRequestError):
+                await session.fund(5, key=key)
+            with pytest.raises(InvalidRequestError):
+                await chat.send_message("Hello", key=key)
+        await session.send_message("count to 3")
+        assert verify_statement(await session.get_statement()).spent == 9
