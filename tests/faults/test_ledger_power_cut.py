@@ -138,8 +138,8 @@ def has_key(work) -> bool:
 
 def test_nothing_acknowledged_is_lost(tmp_path):
     """Guarantee 6."""
-    cuts = watched(SEED, moments=50)
-    assert len(cuts.moments) > 40
+    cuts = watched(SEED, moments=40)
+    assert len(cuts.moments) > 30
     assert len({acknowledged for acknowledged, _ in cuts.moments}) > 10, "cuts all over the run"
     assert problems(cuts, tmp_path) == []
 

@@ -1,0 +1,125 @@
+"""A process of its own on a database: says ``ready``, waits for a line, does its work, tells each answer as it comes.
+
+python -m store.worker WORK PATH NUMBER ARGUMENTS…      (with ``tests`` on the path)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from prepaid.errors import PrepaidError
+from prepaid.store.operations import Held, Limits, Operation, TakeFromPool
+from prepaid.store.sqlite.store import SqliteStore
+
+from .books import create, hold
+from .workload import Journal, perform, requests
+
+
+def tell(*words: object) -> None:
+    """One line, in one write, so that a kill never leaves half of it."""
+    os.write(sys.stdout.fileno(), f"{json.dumps(words)}\n".encode())
+
+
+def begin() -> None:
+    tell("ready")
+    sys.stdin.readline()
+
+
+async def counted(store: SqliteStore, works: list[Operation]) -> None:
+    """How many of them were accepted, and why the others were not."""
+    answers = await asyncio.gather(*map(store.submit, works), return_exceptions=True)
+    refusals = [
+        answer.code if isinstance(answer, PrepaidError) else repr(answer)
+        for answer in answers
+        if isinstance(answer, BaseException)
+    ]
+    tell("done", len(works) - len(refusals), sorted(set(refusals)))
+
+
+async def spend(path: Path, number: int, clients: int, count: int) -> None:
+    """Requests of several clients; each answer is told once it is acknowledged."""
+    store = SqliteStore(path)
+    begin()
+
+    async def submit(work: Operation) -> Any:
+        answer = await store.submit(work)
+        tell(
+            "acknowledged",
+            type(work).__name__,
+            work.session_id,
+            getattr(work, "key", ""),
+            getattr(answer, "captured", None),
+        )
+        return answer
+
+    mine = range(number * clients, (number + 1) * clients)
+    await asyncio.gather(
+        *(perform(submit, requests(client, count, seed=number), Journal()) for client in mine)
+    )
+    await store.aclose()
+    tell("done")
+
+
+async def grab(path: Path, number: int, session_id: str, amount: int, times: int) -> None:
+    """So many holds at once."""
+    store = SqliteStore(path)
+    begin()
+    await counted(store, [hold(amount, f"p{number}.{n}", session_id, expires_ms=2**50) for n in range(times)])
+    await store.aclose()
+
+
+async def open_sessions(
+    path: Path, number: int, owner: str, active_max: int, per_user_max: int, times: int
+) -> None:
+    """So many sessions at once."""
+    store = SqliteStore(path)
+    begin()
+    limits = Limits(active_max=active_max or None, per_user_max=per_user_max or None)
+    await counted(store, [create(f"s{number}.{n}", owner=owner, limits=limits) for n in range(times)])
+    await store.aclose()
+
+
+async def take(path: Path, number: int, times: int) -> None:
+    """So many leases at once."""
+    store = SqliteStore(path)
+    begin()
+    await counted(store, [TakeFromPool("", "bob", f"l{number}.{n}", 10_000) for n in range(times)])
+    await store.aclose()
+
+
+async def start(path: Path, number: int) -> None:
+    """Open a database that may not be there yet, and use it."""
+    begin()
+    store = SqliteStore(path)
+    await counted(store, [create(f"s{number}")])
+    await store.aclose()
+
+
+async def repeat(path: Path, number: int, times: int) -> None:
+    """The same keys as every other process."""
+    store = SqliteStore(path)
+    begin()
+    answers = await asyncio.gather(
+        *(store.submit(hold(1, f"same{n}", "s0", expires_ms=2**50)) for n in range(times))
+    )
+    new = [answer for answer in answers if isinstance(answer, Held) and not answer.replayed]
+    tell("done", len(new), [])
+    await store.aclose()
+
+
+WORKS = {work.__name__: work for work in (spend, grab, open_sessions, take, start, repeat)}
+
+
+def main() -> None:
+    name, path, *arguments = sys.argv[1:]
+    values = [int(argument) if argument.isdecimal() else argument for argument in arguments]
+    asyncio.run(WORKS[name](Path(path), *values))  # type: ignore[operator]
+
+
+if __name__ == "__main__":
+    main()
