@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from prepaid.cli.options import AsJson, Database, SessionId, examples
-from prepaid.cli.output import console, fields_of, is_terminal, table, when, write_json
+from prepaid.cli.output import console, fields_of, is_terminal, plain, table, when, write_json
 from prepaid.cli.running import refusals_told, run
 from prepaid.money import currency, format_amount
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
     from prepaid.sessions.manager import SessionManager
@@ -80,8 +81,11 @@ def usage(session_id: SessionId, database: Database = None, as_json: AsJson = Fa
     console().print(f"{total} spent.")
 
 
-def statement_table(document: Mapping[str, Any]) -> Table:
-    """A statement's lines as a table, with the totals in its title."""
+def statement_table(document: Mapping[str, Any]) -> Group:
+    """A statement's totals, and its lines as a table."""
+    from rich.console import Group
+    from rich.text import Text
+
     from prepaid.sessions.values import as_time
 
     asset = currency(document["asset"])
@@ -100,7 +104,8 @@ def statement_table(document: Mapping[str, Any]) -> Table:
     names = ("funded", "spent", "refunded", "available", "held")
     totals = " · ".join(f"{name} {format_amount(document[name], asset)}" for name in names)
     columns = (">line", "when (UTC)", "from → to", ">amount", "who", "model", "hash")
-    return table(columns, rows, title=f"{document['session_id']} of {document['owner']}\n{totals}")
+    whose = plain(f"{document['session_id']} of {document['owner']}, {document['state']}")
+    return Group(Text(whose, style="bold"), Text(totals), table(columns, rows))
 
 
 def chat_table(chats: Iterable[Mapping[str, Any]], code: str) -> Table:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_to"]
 
-_TOKEN_SECONDS: Final = 0.012
+_TOKEN_SECONDS: Final = 0.008
 """How fast the offline model speaks where somebody watches."""
 
 

@@ -34,12 +34,13 @@ async def check_the_statement(stage: Stage) -> None:
         file.write_text(json.dumps(documents[session_id]), encoding="utf-8")
     ann = stage.ann.session_id
     story.show(statement_table(documents[ann]))
-    problems = [problem for file in files.values() if (problem := _problem_of(file)) is not None]
-    stage.outcome.statement_verified = not problems
-    for problem in problems:
-        story.refused(problem)
-    if not problems:
-        story.good(f"prepaid verify {files[ann].name}: {len(documents[ann]['lines'])} lines, all as written.")
+    problems = {file: _problem_of(file) for file in files.values()}
+    stage.outcome.statement_verified = not any(problems.values())
+    for session_id, file in files.items():
+        problem, count = problems[file], len(documents[session_id]["lines"])
+        (story.refused if problem else story.good)(
+            f"prepaid verify {file.name}: {problem or f'{count} lines, nothing altered.'}"
+        )
     forged = stage.folder / "forged.json"
     forged.write_text(json.dumps(_forged(documents[ann])), encoding="utf-8")
     story.say("Somebody makes one answer cheaper by a millionth of a dollar:")

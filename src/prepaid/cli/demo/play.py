@@ -33,7 +33,8 @@ _SCENES = (
     check_the_statement,
     sum_up,
 )
-_SWEEP_SECONDS = 0.2
+_SWEEP_SECONDS = 600
+"""This manager settles nothing of others': the one that opens the database after the crash does."""
 
 
 async def play(folder: Path, story: Story, token_seconds: float) -> Outcome:

@@ -18,7 +18,7 @@ from prepaid.sessions.manager import SessionManager
 
 __all__ = ["HOLD_SECONDS"]
 
-HOLD_SECONDS: Final = 2
+HOLD_SECONDS: Final = 1
 """How long after its last sign of life the worker's hold is settled by others."""
 
 _TOKEN_SECONDS: Final = 0.025
