@@ -1,0 +1,97 @@
+"""One metered call of an agent's model: what it delivers is counted, and settled at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from agents.items import TResponseStreamEvent
+from agents.usage import Usage as AgentUsage
+from openai.types.responses import ResponseUsage
+
+from prepaid.errors import ProviderStreamBroken
+from prepaid.meter import PaidCall
+from prepaid.models.measure import text_bytes
+from prepaid.records import Unit, Usage
+
+__all__ = ["MeteredCall", "item_bytes"]
+
+_BYTES_PER_TOKEN_LIKELY: Final = 4
+_CUT_BYTES_PER_TOKEN: Final = 6
+"""A stream with more bytes than this per token of its limit is cut, as in ``turns``."""
+
+_LAST: Final = ("response.completed", "response.incomplete")
+
+
+@dataclass(slots=True)
+class MeteredCall:
+    """A call and what came back so far."""
+
+    paid: PaidCall
+    input_bytes: int
+    output_bytes: int = 0
+
+    async def see(self, event: TResponseStreamEvent) -> None:
+        """Count what an event delivers; settle with the last one.
+
+        Raises:
+            ProviderStreamBroken: the model goes on far beyond its limit; what it delivered is settled.
+        """
+        if event.type in _LAST:
+            await self.settle(cast(Any, event).response.usage)
+            return
+        self.output_bytes += _event_bytes(event)
+        self.paid.usage = self._usage(None)
+        per_unit = 1 if self.paid.quoted.price.unit is Unit.BYTE else _CUT_BYTES_PER_TOKEN
+        if self.output_bytes > self.paid.output_limit * per_unit:
+            await self.settle_delivered()
+            raise ProviderStreamBroken(
+                f"Model {self.paid.quoted.model!r} went on beyond its limit of {self.paid.output_limit}"
+                f" with {self.output_bytes} bytes; its stream was cut."
+            )
+
+    async def settle_delivered(self) -> None:
+        """The caller is gone: what it was given is paid for; nothing is, if there was nothing."""
+        if self.output_bytes and not self.paid.is_resolved:
+            await self.paid.settle(self._usage(None))
+
+    async def settle(self, told: AgentUsage | ResponseUsage | None) -> None:
+        """Capture what the whole answer costs, as the provider tells it, or else by our own count."""
+        await self.paid.settle(self._usage(told))
+
+    def _usage(self, told: AgentUsage | ResponseUsage | None) -> Usage:
+        if told is None or not (told.input_tokens or told.output_tokens):
+            limit = self.paid.output_limit
+            return Usage(
+                input_tokens=-(-self.input_bytes // _BYTES_PER_TOKEN_LIKELY),
+                output_tokens=min(-(-self.output_bytes // _BYTES_PER_TOKEN_LIKELY), limit),
+                input_bytes=self.input_bytes,
+                output_bytes=self.output_bytes,
+            )
+        details = told.input_tokens_details
+        return Usage(
+            input_tokens=told.input_tokens,
+            output_tokens=told.output_tokens,
+            cache_read_tokens=getattr(details, "cached_tokens", 0) or 0,
+            cache_write_tokens=getattr(details, "cache_write_tokens", 0) or 0,
+            input_bytes=self.input_bytes,
+            output_bytes=self.output_bytes,
+        )
+
+
+def _event_bytes(event: TResponseStreamEvent) -> int:
+    """Bytes of text, reasoning and arguments that an event adds; a call's name when it is announced."""
+    delta = getattr(event, "delta", None)
+    if isinstance(delta, str):
+        return text_bytes(delta)
+    if event.type == "response.output_item.added":
+        return text_bytes(getattr(event.item, "name", None) or "")
+    return 0
+
+
+def item_bytes(item: Any) -> int:
+    """The same of a whole output item."""
+    texts = [getattr(item, name, None) for name in ("name", "arguments")]
+    for part in (*(getattr(item, "content", None) or ()), *(getattr(item, "summary", None) or ())):
+        texts += [getattr(part, name, None) for name in ("text", "refusal")]
+    return sum(text_bytes(text) for text in texts if isinstance(text, str))
