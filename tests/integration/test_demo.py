@@ -77,6 +77,16 @@ def test_on_a_terminal_it_is_a_story_and_what_it_keeps_can_be_looked_at(tmp_path
     assert len(result_of(prepaid(tmp_path, "session", "list", "--json", *database))) == 2
 
 
+def test_ctrl_c_ends_it_quietly_and_leaves_nothing_behind(tmp_path):
+    terminal = Terminal(tmp_path, "demo")
+    terminal.wait_for("2. Two chats")
+    terminal.type("\x03")
+    rest, code = terminal.finish()
+    assert code == 130
+    assert "Traceback" not in rest
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_story_wraps_at_the_width_of_the_terminal(capsys):
     from prepaid.cli.demo.story import Story
 

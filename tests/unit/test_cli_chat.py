@@ -48,6 +48,22 @@ def test_without_money_it_says_how_to_add_some():
     assert 'prepaid chat --fund "1 USD"' in result.stderr
 
 
+def test_where_nothing_is_yet_it_says_so_and_makes_nothing(tmp_path):
+    result = run("chat", "--user", "ann", stdin="hello\n")
+    assert result.exit_code == 1
+    assert 'prepaid chat --fund "1 USD"' in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_failed_stands_among_the_turns():
+    result = run("chat", "--user", "ann", "--fund", "1", "--json", stdin="/switch 5\ncount to 2\n")
+    assert result.exit_code == 1
+    assert json.loads(result.stderr)["error"]["code"] == "chat_not_found"
+    failed, answered = json.loads(result.stdout)["turns"]
+    assert (failed["question"], failed["error"]) == ("/switch 5", "chat_not_found")
+    assert answered["answer"] == "1 2"
+
+
 def test_somebody_elses_session_does_not_exist():
     """Spec A5."""
     made = json.loads(run("session", "create", "bob", "--fund", "1", "--json").stdout)

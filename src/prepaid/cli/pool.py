@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from prepaid.cli.options import AsJson, Database, SessionId, UserId, examples
-from prepaid.cli.output import console, fields_of, pairs, plain, when, write_json
+from prepaid.cli.output import console, fields_of, hint, pairs, plain, when, write_json
 from prepaid.cli.running import refusals_told, run, workspace_of
 from prepaid.errors import LeaseNotFound
 from prepaid.money import currency, format_amount
@@ -83,7 +83,7 @@ def take(
         "until": when(lease["expires_at"]),
     }
     console().print(pairs(told))
-    console().print(f"Use it: prepaid chat --lease {lease['lease_id']}")
+    hint(f"Use it: prepaid chat --lease {lease['lease_id']}")
 
 
 @app.command(name="give-back", epilog=examples("prepaid pool give-back lease_01m7y6qkv88hxy3a7ak1pr"))

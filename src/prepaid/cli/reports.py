@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from prepaid.cli.options import AsJson, Database, SessionId, examples
-from prepaid.cli.output import console, fields_of, is_terminal, plain, table, when, write_json
+from prepaid.cli.output import console, fields_of, hint, is_terminal, plain, table, when, write_json
 from prepaid.cli.running import refusals_told, run
 from prepaid.money import currency, format_amount
 
@@ -47,7 +47,7 @@ def statement(session_id: SessionId, database: Database = None, as_json: AsJson 
         write_json(document)
         return
     console().print(statement_table(document))
-    console().print(f"To keep and to check: prepaid session statement {session_id} > s.json")
+    hint(f"To keep and to check: prepaid session statement {session_id} > s.json")
 
 
 @refusals_told
@@ -93,7 +93,7 @@ def statement_table(document: Mapping[str, Any]) -> Group:
         (
             str(line["seq"]),
             f"{as_time(line['at_ms']):%Y-%m-%d %H:%M:%S}",
-            f"{line['debit']} → {line['credit']}",
+            line["kind"],
             format_amount(line["amount"], asset),
             line["actor"],
             line["model"],
@@ -103,7 +103,7 @@ def statement_table(document: Mapping[str, Any]) -> Group:
     ]
     names = ("funded", "spent", "refunded", "available", "held")
     totals = " · ".join(f"{name} {format_amount(document[name], asset)}" for name in names)
-    columns = (">line", "when (UTC)", "from → to", ">amount", "who", "model", "hash")
+    columns = (">line", "when (UTC)", "what", ">amount", "who", "model", "hash")
     whose = plain(f"{document['session_id']} of {document['owner']}, {document['state']}")
     return Group(Text(whose, style="bold"), Text(totals), table(columns, rows))
 

@@ -10,7 +10,7 @@ import typer
 
 from prepaid.cli import reports
 from prepaid.cli.options import AsJson, Database, SessionId, UserId, examples
-from prepaid.cli.output import console, pairs, plain, write_json
+from prepaid.cli.output import console, hint, pairs, plain, write_json
 from prepaid.cli.running import refusals_told, run
 from prepaid.cli.views import chat_fields, session_fields, session_pairs, session_table
 
@@ -105,7 +105,7 @@ def list_(
     else:
         console().print(session_table(found))
         if len(found) == limit:
-            console().print(f"There may be more: --before {found[-1]['session_id']}")
+            hint(f"There may be more: --before {found[-1]['session_id']}")
 
 
 @app.command(epilog=examples("prepaid session show ses_01m7y6qkv88hxy3a7ak1pr"))

@@ -95,9 +95,9 @@ def session_table(found: list[dict[str, Any]]) -> Table:
             fields["session_id"],
             fields["user_id"],
             fields["state"],
-            *amounts(fields, ("available", "held", "spent")),
+            *amounts(fields, ("available", "spent")),
             fields["name"],
         )
         for fields in found
     ]
-    return table(("session", "user", "state", ">available", ">held", ">spent", "name"), rows)
+    return table(("session", "user", "state", ">available", ">spent", "name"), rows)
