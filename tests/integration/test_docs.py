@@ -81,7 +81,8 @@ def test_the_commands_of_a_page_say_what_it_shows(block, tmp_path):
 def test_the_programs_of_a_page_are_tidy(page, tmp_path):
     for number, block in enumerate(blocks(page, "python")):
         (tmp_path / f"block_{number}_at_line_{block.line}.py").write_text(block.content, encoding="utf-8")
-    checks = (["format", "--check", "--diff"], ["check", "--select", "A,ASYNC,B,E,F,I,N,RUF,UP,W"])
+    ours = ["--config", 'lint.isort.known-first-party = ["prepaid"]']
+    checks = (["format", "--check", "--diff"], ["check", "--select", "A,ASYNC,B,E,F,I,N,RUF,UP,W", *ours])
     for check in checks:
         done = run(["ruff", *check, "--isolated", "--line-length", "110", "."], tmp_path)
         assert done.returncode == 0, f"{named(page)}\n{done.stdout}{done.stderr}"
@@ -221,7 +222,9 @@ class TestGuarantees:
     @pytest.mark.parametrize("number", range(1, 7))
     def test_the_tests_that_are_named_cite_it(self, number):
         section = re.split(r"^### ", read("docs/ledger.md"), flags=re.MULTILINE)[number]
-        files = re.findall(r"`(tests/[\w/]+\.py)`", re.search(r"^Proved in .*", section, re.MULTILINE)[0])
+        files = re.findall(
+            r"`(tests/[\w/]+\.py)`", re.search(r"^Proved in .*?\n\n", section, re.MULTILINE | re.DOTALL)[0]
+        )
         assert files
         for file in files:
             cited = re.findall(r"[Gg]uarantees? ([\d, to-]*(?:and \d)?)", read(file))
