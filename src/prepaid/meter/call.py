@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import astuple, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from prepaid import pricing
@@ -21,6 +23,9 @@ USAGE_MAX: Final = 10**12
 """No request counts more tokens or bytes; what claims to is a lie."""
 
 T = TypeVar("T")
+
+
+_COUNTS: Final = attrgetter(*(each.name for each in fields(Usage)))  # astuple copies deeply, which is slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ def check_usage(usage: Usage, model: str) -> None:
     Raises:
         ProviderUsageInvalid: one is negative, absurd or no integer.
     """
-    for count in astuple(usage):
+    for count in _COUNTS(usage):
         if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= USAGE_MAX:
             raise ProviderUsageInvalid(
                 f"Model {model!r} claims a usage of {str(count)[:40]}; it must be 0 to {USAGE_MAX}."
@@ -70,6 +75,8 @@ class PaidCall:
     is_resolved: bool = False
     usage: Usage = field(default_factory=Usage)
     """What was delivered so far, as far as we can tell: kept by whoever reads the model's answer."""
+    measure: Callable[[], Usage] | None = None
+    """Asked for ``usage`` where counting takes time: at heartbeats, and when the call is abandoned."""
 
     @property
     def output_limit(self) -> int:
@@ -84,9 +91,10 @@ class PaidCall:
     @property
     def delivered(self) -> int:
         """What that costs which was delivered so far, in base units."""
-        if self.usage == Usage():
+        usage = self.usage if self.measure is None else self.measure()
+        if usage == Usage():
             return 0
-        return min(pricing.cost(self.quoted.price, self.usage), self.granted)
+        return min(pricing.cost(self.quoted.price, usage), self.granted)
 
     async def settle(
         self,

@@ -121,6 +121,8 @@ def _input_units(model: Model, request: ChatRequest, unit: Unit) -> int:
 
 def _check_unicode(message: Message) -> None:
     """Half a surrogate pair passes JSON, but no database."""
+    if message.text.isascii() and not message.tool_calls and message.tool_call_id is None:
+        return
     calls = (text for call in message.tool_calls for text in (call.id, call.name, call.arguments))
     for text in (message.text, message.tool_call_id or "", *calls):
         try:

@@ -39,11 +39,9 @@ class Question:
         """What the key stands for: the same for a retry, another for a changed body (guarantee 5).
 
         A chat's history grows between two tries of one question, so there only what is asked counts.
-        Whoever leases a session has keys of their own.
         """
         request, place = self.request, self.place
         return fingerprint(
-            self.payer.owner,
             request.model,
             request.messages if place is None else (place.chat_no, self.asked),
             request.output_tokens_max,

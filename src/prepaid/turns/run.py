@@ -27,8 +27,8 @@ _CUT_CHARACTERS_MORE: Final = 128
 Text has four or five, and no common tokenizer has a token above 128, so no provider that keeps to the limit
 is cut short; one that does not costs us less than another hold."""
 
-_TELL_EVERY: Final = 8
-"""What was delivered is told anew when it has grown by an eighth: all tellings together stay linear."""
+_MEASURE_EVERY: Final = 8
+"""A long answer is measured anew when it has grown by an eighth: all measurings together stay linear."""
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
@@ -52,7 +52,6 @@ class Run:
     is_settled: bool = False
     _size: int = 0
     _size_max: int = field(init=False)
-    _tell_at: int = 0
     _started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -64,6 +63,7 @@ class Run:
         if self._counts_tokens:
             self._size_max = self.tokens_max * _CUT_CHARACTERS_PER_TOKEN + _CUT_CHARACTERS_MORE
         self.call.quoted = quoted
+        self.call.measure = self._usage_delivered
 
     @property
     def has_spoken(self) -> bool:
@@ -138,6 +138,9 @@ class Run:
             shortfall=max(cost - granted, 0),
         )
 
+    def _usage_delivered(self) -> Usage:
+        return self.usage_so_far() if self.has_spoken else Usage()
+
     @property
     def _counts_tokens(self) -> bool:
         return self.offer.quoted.price.unit is Unit.TOKEN
@@ -147,7 +150,6 @@ class Run:
         part = self._paid_text(event) if isinstance(event, TextDelta) else self._paid_call(event)
         if part is not None:
             self.output_bytes += event_bytes(part)
-            self._tell()
         return part
 
     def _paid_text(self, event: TextDelta) -> TextDelta | None:
@@ -155,7 +157,7 @@ class Run:
         size = len(text) if self._counts_tokens else text_bytes(text)
         if self._is_too_much(size, text):
             self.is_cut = True
-            room = max(self._size_max - self._size, 0)
+            room = self._size_max - self._size
             text = text[:room] if self._counts_tokens else _cut_bytes(text, room)
             size = room
         if not text:
@@ -184,13 +186,8 @@ class Run:
         if tokens > self.tokens_max:
             return True
         # Long, but within the limit by the model's own count: measured again when it has grown.
-        self._size_max = self._size + size + (self._size + size) // _TELL_EVERY
+        self._size_max = self._size + size + (self._size + size) // _MEASURE_EVERY
         return False
-
-    def _tell(self) -> None:
-        if self.output_bytes >= self._tell_at:
-            self.call.usage = self.usage_so_far()
-            self._tell_at = self.output_bytes + self.output_bytes // _TELL_EVERY + 1
 
 
 async def _guarded(model: Model, request: ChatRequest) -> AsyncGenerator[ModelEvent]:

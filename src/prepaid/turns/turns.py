@@ -162,11 +162,10 @@ async def _finish_early(question: Question, call: PaidCall, runs: list[Run], rea
     if call.is_resolved or (run is not None and run.is_settled):
         return
     try:
-        if run is not None and run.has_spoken:
-            call.usage = usage = run.usage_so_far()
-            if not isinstance(reason, Exception):  # closed, cancelled or interrupted
-                await call.settle(usage, quoted=run.offer.quoted, turn=_turn(question, run))
-                return
+        # Closed, cancelled or interrupted:
+        if run is not None and run.has_spoken and not isinstance(reason, Exception):
+            await call.settle(run.usage_so_far(), quoted=run.offer.quoted, turn=_turn(question, run))
+            return
         await call.abandon()
     except PrepaidError as failure:  # the reason matters more, and a cancellation must stay one
         reason.add_note(f"Its hold is left to the sweep: {failure}")
