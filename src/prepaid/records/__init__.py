@@ -20,7 +20,7 @@ from prepaid.records.models import (
     Usage,
 )
 from prepaid.records.prices import ALL_CHAT_APIS, Api, ModelInfo, Price, PriceTier, Quote, Unit
-from prepaid.records.sessions import ChatRecord, SessionRecord, StoredMessage, UsageLine
+from prepaid.records.sessions import ChatRecord, OwnedSession, SessionRecord, StoredMessage, UsageLine
 
 __all__ = [
     "ALL_CHAT_APIS",
@@ -35,6 +35,7 @@ __all__ = [
     "Message",
     "ModelEvent",
     "ModelInfo",
+    "OwnedSession",
     "Price",
     "PriceTier",
     "Quote",

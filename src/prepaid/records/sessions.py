@@ -9,6 +9,7 @@ from prepaid.records.models import Message
 
 __all__ = [
     "ChatRecord",
+    "OwnedSession",
     "SessionRecord",
     "StoredMessage",
     "UsageLine",
@@ -35,6 +36,15 @@ class SessionRecord:
     auto_save: bool
     idle_ms: int | None
     key_digest: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedSession:
+    """A session on a page of many: what a handle on it is made of."""
+
+    session_id: str
+    owner: str
+    asset: str
 
 
 @dataclass(frozen=True, slots=True)

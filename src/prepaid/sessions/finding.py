@@ -95,7 +95,7 @@ class Finding:
     ) -> list[Session]:
         if before is not None and not check_id(before):
             raise InvalidRequestError(f"before is {shown(before)}.", remedy="Pass the last id of a page.")
-        records = self._workspace.store.reads.sessions(
+        found = self._workspace.store.reads.sessions(
             owner=user_id,
             states=states,
             tag=None if tag is None else check_tag(tag),
@@ -103,7 +103,7 @@ class Finding:
             limit=check_count(limit, "limit", 1, _PAGE_MAX),
             live_at_ms=self._workspace.store.clock() if set(states) <= _LIVE else None,
         )
-        return [self._session(record.session_id, record.owner, record.asset) for record in records]
+        return [self._session(each.session_id, each.owner, each.asset) for each in found]
 
     def _session(self, session_id: str, owner: str, asset: str, api_key: str | None = None) -> Session:
         return Session(self._workspace, Payer(session_id, owner, asset), api_key)
