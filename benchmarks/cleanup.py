@@ -17,7 +17,7 @@ from prepaid.sessions.manager import SessionManager
 
 EXPIRED = 1_000
 SMALL = 2_000
-USERS_SHARE = 100
+USERS = 1_000
 
 
 class House:
@@ -27,14 +27,13 @@ class House:
         self.manager = manager
         self.batches = batches
         self.ids = ids
-        self.users = max(len(ids) // USERS_SHARE, 1)
 
     async def fill(self) -> None:
         doomed = {each for batch in self.batches for each in batch}
         live = (each for each in self.ids if each not in doomed)
         await submit_all(
             store_of(self.manager),
-            (opening(each, owner(number % self.users)) for number, each in enumerate(live)),
+            (opening(each, owner(number % USERS)) for number, each in enumerate(live)),
         )
 
     async def clean(self) -> float:
@@ -43,10 +42,7 @@ class House:
         expired = store.clock() - 1
         await submit_all(
             store,
-            (
-                opening(each, owner(number % self.users), expires_ms=expired)
-                for number, each in enumerate(batch)
-            ),
+            (opening(each, owner(number % USERS), expires_ms=expired) for number, each in enumerate(batch)),
         )
         with timed() as watch:
             closed = await self.manager.cleanup_old_sessions()

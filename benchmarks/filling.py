@@ -74,7 +74,6 @@ def opening(session_id: str, owner: str, expires_ms: int | None = None) -> Creat
         amount=MONEY,
         name="A session",
         metadata='{"plan":"pro"}',
-        tags=("bench",),
         expires_ms=expires_ms,
         idle_ms=DAY_MS,
         key_digest=bytes(32),
