@@ -26,20 +26,24 @@ if TYPE_CHECKING:
         PriceTier,
         Role,
         SessionState,
+        StoredMessage,
         TextDelta,
         Tool,
         ToolCall,
         Unit,
         Usage,
+        UsageLine,
     )
     from prepaid.routing import Aggregation, Routing
     from prepaid.sessions.agent_config import AgentConfig
     from prepaid.sessions.ai_requests import AIRequest, AIResponse, Fee
-    from prepaid.sessions.chat import Chat
+    from prepaid.sessions.analytics import SystemStats, UserActivity
+    from prepaid.sessions.chat import Chat, ChatStats
     from prepaid.sessions.events import (
         AIRequestFailed,
         AIResponseReceived,
         Event,
+        EventStream,
         SessionClosed,
         SessionCreated,
         SessionPooled,
@@ -48,10 +52,13 @@ if TYPE_CHECKING:
     from prepaid.sessions.leased import LeasedSession
     from prepaid.sessions.manager import SessionManager
     from prepaid.sessions.persistence import FileAdapter, SessionPersistenceAdapter
+    from prepaid.sessions.pooling import PoolStatus
     from prepaid.sessions.restoring import Recovered
     from prepaid.sessions.session import Session
+    from prepaid.sessions.session_view import SessionStats
     from prepaid.sessions.sqlite_adapter import SqliteAdapter
     from prepaid.statements import verify_statement
+    from prepaid.store.operations import Closed, Funded
     from prepaid.turns import Answer
 
 from prepaid import errors
@@ -59,28 +66,33 @@ from prepaid.errors import *  # noqa: F403 -- every error is public, and errors.
 
 _HOMES = {
     "AIRequest": "sessions.ai_requests",
-    "AIResponse": "sessions.ai_requests",
-    "Aggregation": "routing",
-    "Fee": "sessions.ai_requests",
-    "Routing": "routing",
     "AIRequestFailed": "sessions.events",
+    "AIResponse": "sessions.ai_requests",
     "AIResponseReceived": "sessions.events",
     "AgentConfig": "sessions.agent_config",
+    "Aggregation": "routing",
     "Answer": "turns",
     "Chat": "sessions.chat",
     "ChatRequest": "records",
+    "ChatStats": "sessions.chat",
+    "Closed": "store.operations",
     "Event": "sessions.events",
+    "EventStream": "sessions.events",
+    "Fee": "sessions.ai_requests",
     "FileAdapter": "sessions.persistence",
     "Finish": "records",
+    "Funded": "store.operations",
     "LeasedSession": "sessions.leased",
     "Message": "records",
     "Model": "models.contract",
     "ModelInfo": "records",
     "OfflineModel": "models.offline",
+    "PoolStatus": "sessions.pooling",
     "Price": "records",
     "PriceTier": "records",
     "Recovered": "sessions.restoring",
     "Role": "records",
+    "Routing": "routing",
     "Session": "sessions.session",
     "SessionClosed": "sessions.events",
     "SessionCreated": "sessions.events",
@@ -89,12 +101,17 @@ _HOMES = {
     "SessionPooled": "sessions.events",
     "SessionRenewed": "sessions.events",
     "SessionState": "records",
+    "SessionStats": "sessions.session_view",
     "SqliteAdapter": "sessions.sqlite_adapter",
+    "StoredMessage": "records",
+    "SystemStats": "sessions.analytics",
     "TextDelta": "records",
     "Tool": "records",
     "ToolCall": "records",
     "Unit": "records",
     "Usage": "records",
+    "UsageLine": "records",
+    "UserActivity": "sessions.analytics",
     "model_id": "models.catalogue",
     "verify_statement": "statements",
 }
