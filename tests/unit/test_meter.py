@@ -272,6 +272,32 @@ async def test_a_full_queue_does_not_stop_the_heart(quick):
     await call.abandon()
 
 
+async def test_what_was_delivered_is_measured_at_each_beat(quick):
+    payer = await quick.payer(1_000)
+    call = await quick.meter.open(payer, QUOTED)
+    call.measure = lambda: Usage(10, 5)
+    await quick.told.beat()
+    assert quick.told.beats[-1] == (call.key, 20)
+    await call.abandon()
+    assert call.measure is None
+    assert quick.lines(payer) == ["exposure 20"]
+
+
+async def test_a_model_that_cannot_count_does_not_stop_the_heart(quick):
+    seen = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context["exception"]))
+    payer = await quick.payer(1_000)
+    calls = [await quick.meter.open(payer, QUOTED) for _ in range(2)]
+    calls[0].measure = {}.popitem
+    calls[1].usage = Usage(10, 5)
+    await quick.told.beat()
+    await quick.told.beat()
+    assert set(quick.told.beats[-2:]) == {(calls[0].key, 0), (calls[1].key, 20)}
+    assert {type(error) for error in seen} == {KeyError}
+    for call in calls:
+        await call.abandon()
+
+
 async def test_a_call_that_is_dropped_is_forgotten(quick):
     payer = await quick.payer(1_000)
     call = await quick.meter.open(payer, QUOTED)

@@ -1,5 +1,7 @@
 """One question, paid and answered: what is held, what is told to the model, what is captured, what is said."""
 
+from contextlib import aclosing
+
 import pytest
 
 from paying.desk import asks
@@ -13,9 +15,10 @@ from prepaid.errors import (
     SessionNotFound,
     ValueTooLarge,
 )
-from prepaid.meter import Payer
+from prepaid.meter import PaidCall, Payer
 from prepaid.models.offline import OfflineModel
 from prepaid.records import Finish, Message, Price, Role, Tool, ToolCall, Unit, Usage
+from prepaid.store.operations import Settled
 from prepaid.turns import OUTPUT_TOKENS_MAX
 
 pytest_plugins = ["paying.fixtures"]
@@ -388,3 +391,27 @@ async def test_the_quote_of_a_model(desk):
     model = OfflineModel()
     quoted = desk.turns.quote(asks(payer, model, limit=5), model)
     assert (quoted.input_units, quoted.output_units, quoted.amount, quoted.minimum) == (3, 5, 13, 5)
+
+
+class Later(PaidCall):
+    """Captured by somebody else, after the turn."""
+
+    async def settle(self, usage, **_):
+        self.usage = usage
+        return Settled(self.key, 0, 0, 0, 0)
+
+
+async def test_a_call_that_is_captured_later_is_worth_what_the_provider_told(desk):
+    """Until then a crash would be settled for that, and not for our own count."""
+    payer = await desk.payer(1_000)
+    question = asks(payer, Scripted(("a", 50)))
+    call = await desk.turns.reserve(question)
+    later = Later(call.meter, payer, call.quoted, call.key, call.granted, call.is_keyed)
+    async with aclosing(desk.turns.run(question, later)) as events:
+        await anext(events)
+        assert later.delivered == 5
+        await anext(events)
+        assert later.delivered == 103
+    assert (later.delivered, later.is_resolved) == (103, False)
+    await PaidCall.settle(later, later.usage)
+    desk.check(payer, spent=103)

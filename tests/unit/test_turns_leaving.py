@@ -13,7 +13,7 @@ from paying.models import END, PER_BYTE, Pause, Scripted
 from prepaid.errors import HoldResolved, ProviderError, StoreBusy, StoreFull
 from prepaid.models.offline import OfflineModel
 from prepaid.records import Message, Role, ToolCall
-from prepaid.store.operations import Release, Settle
+from prepaid.store.operations import Hold, Release, Settle
 from prepaid.turns import Answer
 
 pytest_plugins = ["paying.fixtures"]
@@ -147,6 +147,47 @@ async def test_leaving_after_the_answer_changes_nothing(desk):
     desk.check(payer, spent=103)
 
 
+@pytest.mark.parametrize("leaves_early", [False, True])
+async def test_a_turn_is_two_operations_however_it_ends(desk, monkeypatch, leaves_early):
+    """One to hold, one to settle: nothing is settled again when its generator is closed."""
+    payer = await desk.payer(1_000)
+    submit, kinds = desk.store.submit, []
+
+    def submitted(operation):
+        kinds.append(type(operation))
+        return submit(operation)
+
+    monkeypatch.setattr(desk.store, "submit", submitted)
+    async with aclosing(desk.turns.stream(asks(payer, Scripted(("a", 50))))) as events:
+        async for event in events:
+            if leaves_early or isinstance(event, Answer):
+                break
+    assert kinds == [Hold, Settle]
+
+
+class Innumerate(Scripted):
+    """Cannot count what it says."""
+
+    def estimate_tokens(self, text):
+        raise ZeroDivisionError(text)
+
+
+async def test_a_model_that_cannot_count_holds_nothing_for_long(desk):
+    seen = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context["exception"]))
+    payer = await desk.payer(1_000)
+    with pytest.raises(ZeroDivisionError):
+        await desk.turns.answer(asks(payer, Innumerate(("a", END))))
+    desk.check(payer, spent=0)
+    async with aclosing(desk.turns.stream(asks(payer, Innumerate(("a", "b", END))))) as events:
+        await anext(events)
+    assert desk.account(payer).held == 131
+    desk.clock.advance(31)
+    await desk.ledger.reconcile()
+    desk.check(payer, spent=0)
+    assert [type(error) for error in seen] == [ZeroDivisionError]
+
+
 async def test_a_fallback_that_is_left_is_paid_at_its_own_price(desk):
     payer = await desk.payer(10_000)
     first = Scripted((ProviderError("down"),), price=PER_BYTE)
@@ -254,7 +295,7 @@ async def test_a_store_that_fails_altogether_leaves_the_hold_to_the_sweep(desk, 
         )
         with pytest.raises(StoreBusy) as raised:
             await desk.turns.answer(asks(payer, Scripted(("a", END))))
-    assert raised.value.__notes__ == ["Its hold is left to the sweep: busy Retry in a moment."]
+    assert raised.value.__notes__ == ["Its hold is left to the sweep: StoreBusy('busy Retry in a moment.')"]
     assert desk.account(payer).held == 131
     desk.clock.advance(31)
     await desk.ledger.reconcile()

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
@@ -66,6 +67,24 @@ async def test_a_fault_has_its_error_and_costs_nothing(desk, payer, script, erro
     )
     desk.check(payer, spent=0)
     assert model.running == 0
+
+
+async def test_a_refusal_by_the_provider_is_no_loss_of_ours(desk, payer):
+    """Nothing was delivered, so nothing is expected on its bill, not even what it asks per request."""
+    model = Scripted((ProviderError("no"),), price=replace(PER_BYTE, per_request=7))
+    with pytest.raises(ProviderError):
+        await desk.turns.answer(asks(payer, model))
+    assert desk.lines(payer) == []
+    desk.check(payer, spent=0)
+
+
+async def test_our_loss_is_at_the_price_of_the_model_that_spoke(desk, payer):
+    first = Scripted((ProviderError("no"),), price=PER_BYTE)
+    second = Scripted(("a b", ProviderError("gone")), name="second")
+    with pytest.raises(ProviderError, match="gone"):
+        await desk.turns.answer(asks(payer, first, second))
+    assert desk.lines(payer) == ["exposure 7"]
+    desk.check(payer, spent=0)
 
 
 @pytest.mark.parametrize(

@@ -91,10 +91,20 @@ class PaidCall:
     @property
     def delivered(self) -> int:
         """What that costs which was delivered so far, in base units."""
-        usage = self.usage if self.measure is None else self.measure()
+        usage = self._measured()
         if usage == Usage():
             return 0
         return min(pricing.cost(self.quoted.price, usage), self.granted)
+
+    def _measured(self) -> Usage:
+        if self.measure is None:
+            return self.usage
+        try:
+            return self.measure()
+        except Exception as error:  # noqa: BLE001 -- a model that cannot count must not stop the heart of all
+            loop = asyncio.get_running_loop()
+            loop.call_exception_handler({"message": "a model cannot count its answer", "exception": error})
+            return self.usage
 
     async def settle(
         self,
@@ -142,10 +152,12 @@ class PaidCall:
         self.is_resolved = True
         self.meter.running.discard(self)
         try:
-            return await to_the_end(queued)
+            settled = await to_the_end(queued)
         except Exception:
             self.is_resolved = False  # nothing was changed
             raise
+        self.measure = None  # it leads back here, and a circle is freed late
+        return settled
 
 
 async def to_the_end(future: asyncio.Future[T]) -> T:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 
-from prepaid.errors import PrepaidError, ProviderError
+from prepaid.errors import ProviderError
 from prepaid.meter import Meter, PaidCall, Replay
 from prepaid.models.contract import Model
 from prepaid.records import Finish, Message, Quote, Role, TextDelta, ToolCall
@@ -150,6 +150,7 @@ async def _settle(question: Question, run: Run, finish: Finish) -> Answer:
         response=answer.to_json() if run.call.is_keyed else None,
     )
     run.is_settled = True
+    run.call.measure = None  # where it is captured later, what was told counts until then
     return replace(answer, available=settled.available)
 
 
@@ -167,8 +168,8 @@ async def _finish_early(question: Question, call: PaidCall, runs: list[Run], rea
             await call.settle(run.usage_so_far(), quoted=run.offer.quoted, turn=_turn(question, run))
             return
         await call.abandon()
-    except PrepaidError as failure:  # the reason matters more, and a cancellation must stay one
-        reason.add_note(f"Its hold is left to the sweep: {failure}")
+    except Exception as failure:  # noqa: BLE001 -- the reason matters more, and a cancellation must stay one
+        reason.add_note(f"Its hold is left to the sweep: {failure!r}")
 
 
 def _turn(question: Question, run: Run) -> Turn | None:
