@@ -242,6 +242,7 @@ async def test_histories_are_apart(manager, funded):
         ["2"] * 2,
         ["3"] * 2,
     ]
+    assert [len(await each.get_items(2**40)) for each in histories] == [2, 2, 2, 2]
     await histories[1].clear_session()
     assert [len(await each.get_items()) for each in histories] == [2, 0, 2, 2]
     assert texts(await PrepaidAgentsSession(funded, 2).get_items()) == ["2", "2"]

@@ -436,6 +436,7 @@ async def test_a_file_that_the_first_version_wrote_can_still_be_read(elsewhere):
     """The format is a promise: this text must never be changed."""
     restored = await elsewhere.deserialize_session("ann", json.loads(VERSION_1))
     assert [stored.message.text for stored in await restored.current_chat.get_history()] == ["Hi", "Hello"]
+    assert (await restored.current_chat.get_stats()).average_response_time == 0.002
 
 
 VERSION_1 = """{"format":"prepaid-session","version":1,"session_id":"ses_01m7y807k7nfe3zvwzk7mk","user_id":"ann",
