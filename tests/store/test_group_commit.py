@@ -17,7 +17,7 @@ from prepaid.store.group_commit import GroupCommit
 from prepaid.store.operations import Operation, SaveSettings
 from prepaid.store.sqlite.store import SqliteStore
 
-from .books import SESSION, assert_sound, balance, create, fund, hold, kinds
+from .books import SESSION, assert_sound, balance, create, fund, hold, kinds, release
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,12 +194,107 @@ async def test_closing_finishes_what_is_queued(group, unit):
     with pytest.raises(StoreError, match="closed"):
         group.submit(Operation("d"))
     await group.aclose()
-    assert unit.closed == 1
+    assert unit.closed
 
 
 async def test_closing_what_was_never_used(group, unit):
     await group.aclose()
     assert (unit.batches, unit.closed) == ([], 1)
+
+
+async def test_a_close_that_is_cancelled_can_be_repeated(group, unit):
+    unit.commit_gate.clear()
+    futures = submitted(group, "a")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(group.aclose(), 0.02)
+    assert not unit.closed
+    unit.commit_gate.set()
+    await group.aclose()
+    assert unit.closed
+    assert [future.result() for future in futures] == ["did a"]
+
+
+async def test_listeners_hear_of_what_is_durable(group, unit):
+    heard = []
+    group.listener = lambda operations: heard.append([operation.session_id for operation in operations])
+    await asyncio.gather(*submitted(group, "ab"))
+    unit.refuse_commit = StoreFull("The disk is full.")
+    await asyncio.gather(*submitted(group, "c"), return_exceptions=True)
+    assert heard == [["a", "b"]]
+
+
+async def test_a_listener_that_fails_makes_nothing_happen_twice(group, unit):
+    reported = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
+
+    def fail(operations):
+        raise ZeroDivisionError
+
+    group.listener = fail
+    assert await asyncio.gather(*submitted(group, "ab")) == ["did a", "did b"]
+    await group.aclose()
+    assert unit.committed == ["a", "b"]
+    assert [type(error) for error in reported] == [ZeroDivisionError]
+
+
+class TestShuttingDown:
+    """An event loop that ends cancels every task, the writer too, as ``asyncio.run`` does."""
+
+    async def cancel_others(self):
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    async def test_a_commit_under_way_is_not_met_by_another(self, group, unit):
+        unit.commit_gate.clear()
+        first = submitted(group, "a")
+        await asyncio.to_thread(unit.applied.wait, 10)
+        later = submitted(group, "b")
+        for _ in range(3):
+            await self.cancel_others()
+            await asyncio.sleep(0)
+        assert unit.batches == [["a"]]
+        unit.commit_gate.set()
+        assert await asyncio.gather(*first, *later) == ["did a", "did b"]
+
+    async def test_what_is_queued_is_written(self, group, unit):
+        futures = submitted(group, "ab")
+        await self.cancel_others()
+        assert await asyncio.gather(*futures) == ["did a", "did b"]
+        futures = submitted(group, "c")
+        await asyncio.sleep(0)
+        await self.cancel_others()
+        assert await asyncio.gather(*futures) == ["did c"]
+
+    async def test_a_wait_for_another_process_goes_on(self, group, unit):
+        unit.busy = 1
+        futures = submitted(group, "a")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await self.cancel_others()
+        assert await asyncio.gather(*futures) == ["did a"]
+
+    def test_last_operations_are_durable_when_the_loop_is_gone(self, tmp_path, clock):
+        """Each task gives its hold back when it is cancelled; the loop waits for that."""
+        stores = []
+
+        async def request(store, number):
+            await store.submit(hold(1, f"k{number}"))
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.shield(store.submit(release(f"k{number}")))
+
+        async def main():
+            store = SqliteStore(tmp_path / "x.db", clock=clock)
+            stores.append(store)
+            await store.submit(create())
+            tasks = [asyncio.create_task(request(store, number)) for number in range(50)]
+            await asyncio.sleep(0.05)
+            assert len(tasks) == 50
+
+        asyncio.run(main())
+        assert balance(stores[0]) == (1_000, 0, 0, 0)
+        asyncio.run(stores[0].aclose())
 
 
 class TestOnTheRealStore:

@@ -78,6 +78,14 @@ async def test_a_hold_of_nothing_is_a_hold(session):
     assert kinds(session) == ["fund 1000"], "a line of nothing says nothing"
 
 
+async def test_what_comes_back_counts_as_use(session, clock):
+    for number, resolve in enumerate((settle(0, "k0"), settle(5, "k1"), release("k2"))):
+        await session.submit(hold(10, f"k{number}"))
+        clock.advance(7)
+        await session.submit(resolve)
+        assert session.reads.account(SESSION).last_used_ms == clock()
+
+
 async def test_what_costs_more_than_its_hold_is_our_loss(session):
     await session.submit(hold(100, "k"))
     settled = await session.submit(settle(130, "k", model="m"))

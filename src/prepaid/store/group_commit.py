@@ -8,15 +8,18 @@ the event loop's own thread, because a second Python thread would wait for the G
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from prepaid.errors import PrepaidError, StoreBusy, StoreError
 from prepaid.store.operations import Operation
 
 __all__ = ["GroupCommit", "UnitOfWork"]
+
+T = TypeVar("T")
 
 BATCH_MAX: Final = 256
 QUEUE_MAX: Final = 16_384
@@ -43,7 +46,7 @@ class UnitOfWork(Protocol):
         """Undo everything since ``begin``."""
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; again does nothing."""
 
 
 Waiting = tuple[Operation, asyncio.Future[Any]]
@@ -77,37 +80,41 @@ class GroupCommit:
             raise StoreError("The store is closed.", remedy="Open it again.")
         if len(self._queue) >= QUEUE_MAX:
             raise StoreBusy(f"{QUEUE_MAX} operations are waiting for the database already.")
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._queue.append((operation, future))
         if self._writer is None:
-            self._writer = loop.create_task(self._drain())
+            self._start()
         return future
 
     async def aclose(self) -> None:
         """Finish what is queued, then close the database. Doing it again does nothing."""
-        if self._closed:
-            return
         self._closed = True
-        if self._writer is not None:
-            await self._writer
+        while self._writer is not None:
+            await asyncio.wait([self._writer])
         self._syncer.shutdown()
         self._unit.close()
 
+    def _start(self) -> None:
+        self._writer = asyncio.get_running_loop().create_task(self._drain())
+        self._writer.add_done_callback(self._ended)
+
+    def _ended(self, _: asyncio.Task[None]) -> None:
+        self._writer = None
+        if self._queue:  # cancelled before it began
+            self._start()
+
     async def _drain(self) -> None:
-        try:
-            while self._queue:
-                # Let the callers just answered queue their next operation, so that batches stay whole.
+        while self._queue:
+            # Let the callers just answered queue their next operation, so that batches stay whole.
+            with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)
-                batch = self._take()
-                try:
-                    await self._write(batch)
-                except StoreError as error:
-                    _fail(batch, error)
-                except Exception:  # noqa: BLE001 -- whatever it is, only its own operation may fail
-                    await self._write_singly(batch)
-        finally:
-            self._writer = None
+            batch = self._take()
+            try:
+                await self._write(batch)
+            except StoreError as error:
+                _fail(batch, error)
+            except Exception:  # noqa: BLE001 -- whatever it is, only its own operation may fail
+                await self._write_singly(batch)
 
     def _take(self) -> list[Waiting]:
         return [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MAX))]
@@ -117,23 +124,40 @@ class GroupCommit:
         try:
             await self._begin()
             results = self._unit.apply([operation for operation, _ in batch])
-            await asyncio.get_running_loop().run_in_executor(self._syncer, self._unit.commit)
+            await self._in_thread(self._unit.commit)
         except Exception:
             self._unit.rollback()
             raise
         for (_, future), result in zip(batch, results, strict=True):
             _answer(future, result)
-        if self.listener is not None:
-            self.listener([operation for operation, _ in batch])
+        self._announce([operation for operation, _ in batch])
+
+    def _announce(self, operations: list[Operation]) -> None:
+        if self.listener is None:
+            return
+        try:
+            self.listener(operations)
+        except Exception as error:  # noqa: BLE001 -- the batch is durable: it must not be written again
+            message = "A listener to the store's operations failed."
+            asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
 
     async def _begin(self) -> None:
         if self._unit.begin():
             return
-        waiting = asyncio.get_running_loop().run_in_executor(
-            self._syncer, self._unit.begin_within, self._busy_seconds, _POLL_SECONDS
-        )
-        if not await waiting:
+        if not await self._in_thread(self._unit.begin_within, self._busy_seconds, _POLL_SECONDS):
             raise StoreBusy(f"Another process has held the database for over {self._busy_seconds:g} s.")
+
+    async def _in_thread(self, work: Callable[..., T], *arguments: object) -> T:
+        """Run it in the syncer's thread, to its end.
+
+        When an event loop shuts down, it cancels the writer with all other tasks. Their last operations
+        still have to be written, and never while a commit is under way.
+        """
+        running = asyncio.get_running_loop().run_in_executor(self._syncer, work, *arguments)
+        while not running.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        return running.result()
 
     async def _write_singly(self, batch: list[Waiting]) -> None:
         """Replay a batch that failed unexpectedly, so that only the culprit fails."""
