@@ -122,8 +122,11 @@ class Saver:
             if at > now:
                 return at - now
             heapq.heappop(self._queue)
+            again = self._rests_until.get(session_id, 0.0)
             if session_id in self._saving.values():
-                heapq.heappush(self._queue, (now + _AGAIN_SECONDS, session_id))
+                again = now + _AGAIN_SECONDS
+            if again > now:
+                heapq.heappush(self._queue, (again, session_id))
             elif session_id in self._changed:
                 self._changed.discard(session_id)  # what changes from here on is another change
                 self._start(session_id, self._save_quietly(session_id))
