@@ -546,7 +546,7 @@ class Model:
                 free.append((since, session_id, cap))
         if not free:
             raise PoolEmpty(len(self.pool))
-        since, session_id, cap = min(free, key=lambda found: found[0])
+        since, session_id, cap = min(free, key=lambda found: found[:2])
         expires = self.clock() + work.lasts_ms
         self.leases[work.lease_id] = Lent(session_id, work.taker, cap, expires)
         self.pool[session_id] = (since, cap, work.lease_id)
@@ -567,4 +567,4 @@ class Model:
         lease.ended = True
         since_cap_lent = self.pool.get(lease.session_id)
         if since_cap_lent is not None and since_cap_lent[2] == lease_id:
-            self.pool[lease.session_id] = (self.clock(), since_cap_lent[1], None)
+            self.pool[lease.session_id] = (min(lease.expires, self.clock()), since_cap_lent[1], None)

@@ -126,6 +126,15 @@ class TestTaking:
         await store.submit(EndLease("s1", "l1", "bob"))
         assert (await store.submit(take("l2"))).session_id == "s2"
 
+    async def test_a_lease_that_ran_out_left_its_session_waiting(self, store, clock):
+        for number, lease_id in ((2, "l2"), (1, "l1")):
+            await store.submit(create(f"s{number}"))
+            await store.submit(share(f"s{number}"))
+            await store.submit(take(lease_id))
+            clock.advance(1)
+        clock.advance(2 * LASTS_MS)
+        assert (await store.submit(take("l3"))).session_id == "s2"
+
     async def test_only_one_that_can_spend(self, store, clock):
         await store.submit(create("s1", expires_ms=START_MS + 5))
         await store.submit(create("s2"))

@@ -13,7 +13,7 @@ __all__ = ["leave", "lender"]
 _FREE = """
   SELECT pool.session_id, pool.cap, account.owner FROM pool CROSS JOIN account USING (session_id)
   WHERE lease_id IS NULL AND account.state = 0 AND (account.expires_ms IS NULL OR account.expires_ms > ?)
-  ORDER BY pooled_ms LIMIT 1"""
+  ORDER BY pooled_ms, session_id LIMIT 1"""
 
 
 _LENDER = """
@@ -102,13 +102,14 @@ def _end_overdue(unit: Unit) -> None:
 
 
 def _end(unit: Unit, session_id: str, lease_id: str) -> None:
-    unit.run(
-        "UPDATE lease SET ended_ms = ? WHERE session_id = ? AND lease_id = ?",
+    (free_since_ms,) = unit.one(
+        "UPDATE lease SET ended_ms = ?1 WHERE session_id = ?2 AND lease_id = ?3"
+        " RETURNING min(expires_ms, ?1)",
         (unit.now_ms, session_id, lease_id),
     )
     unit.run(
         "UPDATE pool SET lease_id = NULL, pooled_ms = ? WHERE session_id = ? AND lease_id = ?",
-        (unit.now_ms, session_id, lease_id),
+        (free_since_ms, session_id, lease_id),
     )
 
 
