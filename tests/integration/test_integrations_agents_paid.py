@@ -6,7 +6,19 @@ import asyncio
 import json
 
 import pytest
-from agents_sdk import named_agents, sdk_is_agents
+from agents import (
+    Agent,
+    Model,
+    ModelProvider,
+    ModelSettings,
+    ModelTracing,
+    RunConfig,
+    Runner,
+    WebSearchTool,
+    function_tool,
+    set_tracing_disabled,
+)
+from agents.models.openai_chatcompletions import OpenAIChatCompletionsModel
 from httpx import HTTPError
 from openai import APIError, AsyncOpenAI, InternalServerError
 from pydantic import BaseModel
@@ -23,34 +35,15 @@ from prepaid.errors import (
     ProviderUsageInvalid,
     SessionPaused,
 )
+from prepaid.integrations.openai_agents import (
+    MeteredAgentsModel,
+    MeteredModelProvider,
+    PrepaidAgentsSession,
+)
 from prepaid.records import ALL_CHAT_APIS, ModelInfo, Price, Unit
 from providers.fake_openai import Behaviour, FakeOpenAI
 
-with named_agents():
-    from agents.models.openai_chatcompletions import OpenAIChatCompletionsModel
-
-    from agents import (
-        Agent,
-        Model,
-        ModelProvider,
-        ModelSettings,
-        ModelTracing,
-        RunConfig,
-        Runner,
-        WebSearchTool,
-        function_tool,
-        set_tracing_disabled,
-    )
-    from prepaid.integrations.openai_agents import (
-        MeteredAgentsModel,
-        MeteredModelProvider,
-        PrepaidAgentsSession,
-    )
-
-    set_tracing_disabled(disabled=True)
-
-pytestmark = pytest.mark.usefixtures("sdk_is_agents")
-__all__ = ["sdk_is_agents"]
+set_tracing_disabled(disabled=True)
 
 INFO = ModelInfo(
     "fast", Price.flat("USD", Unit.TOKEN, 1_000_000, 2_000_000), 100_000, 1_000, ALL_CHAT_APIS, "fake"

@@ -6,22 +6,15 @@ import asyncio
 import sys
 
 import pytest
-from agents_sdk import named_agents, sdk_is_agents
+from agents.memory import Session as SessionProtocol
+from agents.memory import SessionSettings, SQLiteSession
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prepaid import SessionManager
 from prepaid.audit import audit
 from prepaid.errors import ChatNotFound, NotJson, SessionAlreadyClosed, SessionNotFound, ValueTooLarge
-
-with named_agents():
-    from agents.memory import Session as SessionProtocol
-    from agents.memory import SessionSettings, SQLiteSession
-
-    from prepaid.integrations.openai_agents import PrepaidAgentsSession
-
-pytestmark = pytest.mark.usefixtures("sdk_is_agents")
-__all__ = ["sdk_is_agents"]
+from prepaid.integrations.openai_agents import PrepaidAgentsSession
 
 RICH = [
     {"role": "user", "content": 'Grüße \U0001f680 \n\t"quoted" \\ \x00'},

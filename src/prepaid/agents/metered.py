@@ -36,6 +36,7 @@ from prepaid import pricing
 from prepaid.agents.conversion import to_messages, to_request
 from prepaid.errors import ApiNotSupported, ModelNotPriced, ModelNotSupported
 from prepaid.meter import Meter, PaidCall, Payer, check_usage
+from prepaid.models.apis import check_apis, check_extra
 from prepaid.models.catalogue import Catalogue
 from prepaid.models.measure import request_bytes, text_bytes
 from prepaid.models.price_book import shipped_book
@@ -91,7 +92,8 @@ class MeteredModel(WrapperModel):
 
         Raises:
             InsufficientFunds: not even the input and one token of output can be paid.
-            ApiNotSupported: something in it is not text, so its worst case is not known.
+            ApiNotSupported: something in it is not text, or costs more than the hold.
+            InvalidRequestError: extra fields that say again what was quoted.
             PrepaidError: as ``Meter.open``.
         """
         call, settings = await self._open(messages, model_settings, model_request_parameters)
@@ -151,6 +153,8 @@ class MeteredModel(WrapperModel):
         merged, prepared = self.wrapped.prepare_request(settings, parameters)
         told = "\n\n".join(part.content for part in prepared.instruction_parts or ())
         request = to_request(name, to_messages(name, told, messages), merged, prepared)
+        check_extra((merged or {}).get("extra_body") or {})
+        check_apis(self._info, request)
         size = request_bytes(request)
         tokens_max = len(ModelMessagesTypeAdapter.dump_json(messages)) + size
         tokens_max += TOKENS_FOR_TOOLS if request.tools else 0

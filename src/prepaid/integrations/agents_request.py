@@ -10,12 +10,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from agents.items import TResponseInputItem
-
 from agents import AgentOutputSchemaBase, FunctionTool, Handoff, ModelSettings
 from agents import Tool as AgentTool
-from prepaid.errors import ApiNotSupported, InvalidRequestError
-from prepaid.models.apis import check_apis
+from agents.items import TResponseInputItem
+
+from prepaid.errors import ApiNotSupported
+from prepaid.models.apis import check_apis, check_extra
 from prepaid.models.measure import request_bytes, text_bytes
 from prepaid.records import ChatRequest, Message, ModelInfo, Role, Tool, ToolCall
 
@@ -24,22 +24,6 @@ __all__ = ["input_tokens_max", "to_request"]
 TOKENS_PER_MESSAGE: Final = 16
 TOKENS_FOR_TOOLS: Final = 1_024
 """The hidden prompt that some providers add when a request has tools, at most."""
-
-_OURS: Final = (
-    "max_tokens",
-    "max_completion_tokens",
-    "max_output_tokens",
-    "model",
-    "messages",
-    "input",
-    "tools",
-    "functions",
-    "stream",
-    "prompt",
-    "previous_response_id",
-    "conversation",
-)
-"""What the meter or the SDK says in a request; said again behind their backs it would change the price."""
 
 _TEXTS: Final = {
     "input_text": "text",
@@ -149,12 +133,7 @@ def _extra(
         if given is not None and not isinstance(given, Mapping):
             raise _refusal(info, name)
         extra |= given or {}
-    said_again = [key for key in _OURS if key in extra]
-    if said_again:
-        raise InvalidRequestError(
-            f"The extra arguments of the model set {said_again[0]!r}, which the meter has to set.",
-            remedy="Leave it out; ModelSettings(max_tokens=…) is the limit.",
-        )
+    check_extra(extra)
     if output_schema is not None and not output_schema.is_plain_text():
         extra["response_format"] = {"type": "json_schema", "json_schema": output_schema.json_schema()}
     return extra

@@ -5,14 +5,48 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from prepaid.errors import ApiNotSupported
+from prepaid.errors import ApiNotSupported, InvalidRequestError
 from prepaid.records import Api, ChatRequest, ModelInfo
 
-__all__ = ["check_api", "check_apis"]
+__all__ = ["check_api", "check_apis", "check_extra"]
 
 _PRICED_TIERS: Final = frozenset({None, "auto", "default", "flex"})
 _UNPRICED_WISHES: Final = ("web_search_options", "audio", "prediction", "best_of", "plugins")
 """Providers bill these on top of tokens, or several times, and a hold would not cover it."""
+
+_SET_BY_US: Final = (
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "model",
+    "messages",
+    "input",
+    "tools",
+    "functions",
+    "stream",
+    "prompt",
+    "previous_response_id",
+    "conversation",
+)
+"""What the meter or a library says in a request; said again behind their backs it would change the price."""
+
+
+def check_extra(extra: object) -> None:
+    """Refuse extra fields of another library's request that say again what was quoted.
+
+    Raises:
+        InvalidRequestError: naming the first.
+    """
+    if not isinstance(extra, Mapping):
+        raise InvalidRequestError(
+            f"Extra fields are a {type(extra).__name__}, not a dict.", remedy="Pass a dict of fields."
+        )
+    for name in _SET_BY_US:
+        if name in extra:
+            raise InvalidRequestError(
+                f"The extra fields of the request set {name!r}, which the meter has to set.",
+                remedy="Leave it out; max_tokens of the model settings is the limit.",
+            )
 
 
 def check_apis(info: ModelInfo, request: ChatRequest) -> None:

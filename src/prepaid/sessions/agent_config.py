@@ -73,7 +73,9 @@ class AgentConfig:
     def to_json(self) -> str:
         """What is kept of it, and whether there was more."""
         kept: dict[str, Any] = {name: getattr(self, name) for name in _KEPT}
-        kept = {name: value for name, value in kept.items() if value not in (None, "", False)}
+        kept = {name: value for name, value in kept.items() if value is not None and value != ""}
+        if not self.debug:
+            del kept["debug"]
         if self.needs_agent or self.providers:
             kept["attached"] = True
         return json.dumps(kept, ensure_ascii=False, separators=(",", ":"))

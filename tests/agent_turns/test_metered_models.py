@@ -15,6 +15,7 @@ from prepaid.config import Settings
 from prepaid.errors import (
     ApiNotSupported,
     InsufficientFunds,
+    InvalidRequestError,
     ModelNotPriced,
     ProviderError,
     ProviderUsageInvalid,
@@ -319,3 +320,21 @@ async def test_thoughts_are_counted(desk):
     async with Agent(model).run_stream("Hi") as result:
         assert await result.get_output() == "Yes."
     assert [line[2] for line in lines(desk)] == [len("Hm, well.Yes.")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"extra_body": {"n": 5}}, ApiNotSupported),
+        ({"extra_body": {"max_completion_tokens": 90_000}}, InvalidRequestError),
+        ({"extra_body": {"service_tier": "priority"}}, ApiNotSupported),
+        ({"service_tier": "priority"}, ApiNotSupported),
+        ({"extra_body": [1]}, InvalidRequestError),
+    ],
+)
+async def test_what_costs_more_than_the_hold_is_refused_before_it(desk, settings, error):
+    model = says("Hello")
+    with pytest.raises(error):
+        await Agent(metered(desk, model)).run("Hi", model_settings=settings)
+    assert not model.seen
+    assert not lines(desk)
