@@ -19,6 +19,7 @@ from prepaid.records import Message, Role, SessionState, ToolCall
 from prepaid.store.operations import (
     AddToPool,
     ClearMessages,
+    CurrentChat,
     Held,
     Limits,
     Place,
@@ -98,6 +99,65 @@ class TestMaking:
         await session.submit(close())
         with pytest.raises(SessionAlreadyClosed):
             await session.submit(chat())
+
+
+class TestCurrent:
+    async def test_the_first_question_opens_one_chat_however_many_ask(self, session):
+        first = CurrentChat(SESSION, "ann", '{"model": "m"}')
+        assert await asyncio.gather(*(session.submit(first) for _ in range(5))) == [1] * 5
+        assert [made.config for made in session.reads.chats(SESSION)] == ['{"model": "m"}']
+
+    async def test_it_is_the_one_switched_to(self, chatting):
+        await chatting.submit(chat())
+        await chatting.submit(SwitchChat(SESSION, "ann", 1))
+        assert await chatting.submit(CurrentChat(SESSION, "ann", "{}")) == 1
+
+    async def test_within_the_limit_and_for_the_owner(self, session):
+        with pytest.raises(ChatLimitReached):
+            await session.submit(CurrentChat(SESSION, "ann", "{}", Limits(chats_max=0)))
+        with pytest.raises(SessionNotFound):
+            await session.submit(CurrentChat(SESSION, "eve", "{}"))
+
+
+class TestTakers:
+    """Who has the session on lease has chats in it too; what is current for its owner stays."""
+
+    @pytest.fixture
+    async def lent(self, chatting):
+        await chatting.submit(AddToPool(SESSION, "ann", None, Limits()))
+        await chatting.submit(TakeFromPool("", "bob", "lease", DEADLINE_MS))
+        return chatting
+
+    async def test_with_the_lease(self, lent):
+        assert await lent.submit(chat(owner="bob", lease_id="lease")) == 2
+        assert lent.reads.session(SESSION).current_chat == 1
+        await lent.submit(UpdateChat(SESSION, "bob", 2, '{"model": "m"}', "lease"))
+        await lent.submit(append(asked("x"), chat_no=2))
+        await lent.submit(ClearMessages(SESSION, "bob", 2, "lease"))
+        assert texts(lent, 2) == []
+
+    async def test_not_without_it(self, lent, clock):
+        works = [
+            lambda taker, lease: chat(owner=taker, lease_id=lease),
+            lambda taker, lease: UpdateChat(SESSION, taker, 1, "{}", lease),
+            lambda taker, lease: ClearMessages(SESSION, taker, 1, lease),
+        ]
+        for work in works:
+            for taker, lease in (("eve", "lease"), ("bob", "none")):
+                with pytest.raises(LeaseNotFound):
+                    await lent.submit(work(taker, lease))
+        clock.advance(DEADLINE_MS)
+        for work in works:
+            with pytest.raises(LeaseNotFound):
+                await lent.submit(work("bob", "lease"))
+
+
+async def test_all_messages_of_a_session(chatting):
+    assert chatting.reads.message_total(SESSION) == 0
+    await chatting.submit(chat())
+    for number in (1, 2):
+        await chatting.submit(append(asked("1"), asked("2"), chat_no=number))
+    assert chatting.reads.message_total(SESSION) == 4
 
 
 class TestTurns:

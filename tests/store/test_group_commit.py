@@ -322,6 +322,16 @@ class TestOnTheRealStore:
         assert balance(session) == (970, 30, 0, 0)
         assert (await session.submit(hold(10, "k"))).replayed is True
 
+    async def test_a_listener(self, session):
+        heard = []
+        session.listen(lambda operations: heard.extend(type(work).__name__ for work in operations))
+        with pytest.raises(InsufficientFunds):
+            await session.submit(hold(9_999, "k"))
+        await session.submit(hold(9, "l"))
+        session.listen(None)
+        await session.submit(fund(1, "f"))
+        assert heard == ["Hold", "Hold"]
+
     async def test_errors_leave_no_cycles_behind(self, session):
         gc.collect()
         gc.disable()
@@ -374,5 +384,7 @@ class TestOnTheRealStore:
         assert created.result().available == 1_000
         with pytest.raises(StoreError, match="closed"):
             store.submit(hold(1, "k"))
+        with pytest.raises(StoreError, match="closed"):
+            store.reads.account(SESSION)
         await store.aclose()
         assert sorted(path.name for path in tmp_path.iterdir()) == ["x.db"], "the log went back into the file"

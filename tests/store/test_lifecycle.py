@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import pytest
 
@@ -20,7 +21,17 @@ from prepaid.errors import (
 )
 from prepaid.money import AMOUNT_MAX
 from prepaid.records import SessionState
-from prepaid.store.operations import AddToPool, Closed, Created, Limits, Place, SetKey, SetState
+from prepaid.store.operations import (
+    AddToPool,
+    Closed,
+    Created,
+    GetOrCreate,
+    Limits,
+    Place,
+    SetIdle,
+    SetKey,
+    SetState,
+)
 
 from .books import (
     DEADLINE_MS,
@@ -470,6 +481,71 @@ class TestCleanUp:
 
     async def test_unknown(self, store):
         assert await store.submit(close_if_due()) is None
+
+    async def test_those_that_no_look_saw_used(self, session, clock):
+        await session.submit(create("ses_2", idle_ms=MINUTE_MS))
+        clock.advance(MINUTE_MS // 2)
+        await session.submit(fund(1, "f", "ses_2"))
+        await session.submit(close_if_due("ses_2"))
+        assert session.reads.unseen_sessions(START_MS, 10) == [SESSION]
+        assert session.reads.unseen_sessions(clock(), 10) == [SESSION, "ses_2"]
+        await session.submit(close())
+        assert session.reads.unseen_sessions(clock(), 10) == ["ses_2"]
+
+
+class TestAges:
+    """Another idle age for all, page by page; those without one keep none."""
+
+    async def test_page_by_page(self, store, clock):
+        for number in range(5):
+            await store.submit(create(f"s{number}", idle_ms=None if number == 3 else MINUTE_MS))
+        await store.submit(pause("s1"))
+        await store.submit(close("s2"))
+        last = ""
+        pages = []
+        while (last := await store.submit(SetIdle(last, 2 * MINUTE_MS, 2))) is not None:
+            pages.append(last)
+        assert pages == ["s1", "s4"]
+        ages = [store.reads.session(f"s{number}").idle_ms for number in range(5)]
+        assert ages == [2 * MINUTE_MS, 2 * MINUTE_MS, MINUTE_MS, None, 2 * MINUTE_MS]
+        clock.advance(MINUTE_MS)
+        assert store.reads.due_sessions(clock(), 10) == []
+        clock.advance(MINUTE_MS)
+        assert sorted(store.reads.due_sessions(clock(), 10)) == ["s0", "s1", "s4"]
+
+    async def test_an_expiry_before_it_stays(self, store, clock):
+        await store.submit(create(idle_ms=MINUTE_MS, expires_ms=START_MS + 5))
+        await store.submit(SetIdle("", 9 * MINUTE_MS, 10))
+        assert store.reads.due_sessions(START_MS + 5, 10) == [SESSION]
+
+
+class TestServingOn:
+    """Spec B2: reuse an active funded session, else open one."""
+
+    def wanted(self, session_id, owner="ann", asset="USD", **fields):
+        draft = create(session_id, 100, owner=owner, asset=asset, **fields)
+        return GetOrCreate(**{each.name: getattr(draft, each.name) for each in dataclasses.fields(draft)})
+
+    async def test_the_newest_that_can_pay(self, store, clock):
+        for number in range(3):
+            await store.submit(create(f"s{number}"))
+        await store.submit(hold(1_000, "k", "s2"))
+        clock.advance(5)
+        assert await store.submit(self.wanted("new")) == Created("s1", 1_000)
+        account = store.reads.account("s1")
+        assert (account.request_count, account.last_used_ms) == (1, START_MS + 5)
+
+    async def test_else_a_new_one(self, session, clock):
+        await session.submit(pause())
+        assert await session.submit(self.wanted("new")) == Created("new", 100)
+        await session.submit(create("late", owner="bob", expires_ms=START_MS + 1))
+        clock.advance(1)
+        assert (await session.submit(self.wanted("bobs", owner="bob"))).session_id == "bobs"
+        assert (await session.submit(self.wanted("euros", asset="EUR"))).session_id == "euros"
+
+    async def test_one_however_many_ask(self, store):
+        answers = await asyncio.gather(*(store.submit(self.wanted(f"n{n}")) for n in range(20)))
+        assert {answer.session_id for answer in answers} == {"n0"}
 
 
 class TestKeysOfSessions:

@@ -62,6 +62,13 @@ class TestPages:
         assert ids(crowd.reads.sessions(tag="big", owner="ann", before="s08")) == ["s06"]
         assert crowd.reads.sessions(tag="red", owner="bob") == []
 
+    async def test_without_those_that_expired_and_wait_for_the_clean_up(self, crowd, clock):
+        await crowd.submit(create("s10", tags=("red",), expires_ms=clock() + 5))
+        live = {"states": (SessionState.ACTIVE,), "owner": "ann"}
+        for tag, found in ((None, ["s10", "s08", "s06", "s00"]), ("red", ["s10", "s08", "s06"])):
+            assert ids(crowd.reads.sessions(**live, tag=tag, live_at_ms=clock())) == found
+            assert ids(crowd.reads.sessions(**live, tag=tag, live_at_ms=clock() + 5)) == found[1:]
+
     async def test_all_accounts(self, crowd):
         found = crowd.reads.accounts("", 100)
         assert [account.session_id for account in found] == ["deposit:ann", *(f"s{n:02}" for n in range(10))]
