@@ -24,7 +24,8 @@ __all__ = ["StatementSummary", "build_statement", "load_statement", "verify_stat
 
 FORMAT: Final = "prepaid-statement/1"
 _TEXT_LENGTH_MAX: Final = 4_096
-_NUMBER_MAX: Final = 2**63 - 1
+_LINE_NUMBER_MAX: Final = 2**63 - 1
+_TOTAL_MAX: Final = 2**127  # of losses, which nothing bounds
 _DIGEST_HEX_LENGTH: Final = 64
 _HEX: Final = frozenset("0123456789abcdef")
 _STATES: Final = {state.label: state for state in SessionState}
@@ -161,7 +162,7 @@ def verify_statement(document: object) -> StatementSummary:
 
 def _header(document: object) -> tuple[StatementSummary, list[object]]:
     wanted = {"format": str, **_HEADER_TYPES, "lines": list}
-    problem = _problem(document, wanted)
+    problem = _problem(document, wanted, _TOTAL_MAX)
     if problem is not None:
         raise StatementInvalid(None, f"The statement is not whole: {problem}.")
     assert isinstance(document, dict)
@@ -181,7 +182,7 @@ def _header(document: object) -> tuple[StatementSummary, list[object]]:
     return header, document["lines"]
 
 
-def _problem(value: object, wanted: Mapping[str, type]) -> str | None:
+def _problem(value: object, wanted: Mapping[str, type], number_max: int) -> str | None:
     """What keeps ``value`` from having exactly these fields, of these types and of possible size."""
     if not isinstance(value, dict):
         return "it is no JSON object"
@@ -192,7 +193,7 @@ def _problem(value: object, wanted: Mapping[str, type]) -> str | None:
         found = value[name]
         if type(found) is not (str if kind is bytes else kind):  # a bool is no int here
             return f"{name} is a {type(found).__name__}"
-        if isinstance(found, int) and not 0 <= found <= _NUMBER_MAX:
+        if isinstance(found, int) and not 0 <= found <= number_max:
             return f"{name} is out of range"
         if isinstance(found, str) and not _is_plain(found):
             return f"{name} is too long, or has characters that no statement has"
@@ -214,7 +215,7 @@ def _is_digest(text: str) -> bool:
 
 def _parsed(raw: object) -> Transfer | str:
     """The line, or what is wrong with it."""
-    problem = _problem(raw, _LINE_TYPES)
+    problem = _problem(raw, _LINE_TYPES, _LINE_NUMBER_MAX)
     if problem is not None:
         return problem
     assert isinstance(raw, dict)

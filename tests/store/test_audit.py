@@ -46,6 +46,11 @@ BROKEN = {
         "DELETE FROM session WHERE session_id = 's1'"
     ],
     "a session that has ended says when": ["UPDATE session SET closed_ms = NULL WHERE session_id = 's2'"],
+    "a session that has ended waits for no clean-up": [
+        "UPDATE session SET seen_ms = 1 WHERE session_id = 's2'"
+    ],
+    "a tag says its session's state and owner": ["UPDATE session_tag SET owner = 'eve'"],
+    "a session has the tags it says": ["DELETE FROM session_tag"],
     "what deposits paid to sessions, sessions got": [
         "UPDATE transfer SET credit = 'owner' WHERE kind = 'withdraw' AND credit = 'session'"
     ],
@@ -71,7 +76,7 @@ async def books(open_store):
     store = open_store()
     say = store.submit
     await say(deposit(500, "d"))
-    await say(create("s1", 200, from_deposit=True))
+    await say(create("s1", 200, from_deposit=True, tags=("red", "red", "big")))
     await say(withdraw(100, "w"))
     await say(create("s2"))
     await say(close("s2"))

@@ -333,6 +333,18 @@ def forged(*lines):
     return {**STATEMENT, **totals, "line_count": len(lines), "head": head.hex(), "lines": chained}
 
 
+def test_losses_may_be_larger_than_any_amount():
+    statement = forged(*[("shortfall", "loss", "provider", 2**62)] * 5)
+    assert verify_statement(statement | {"shortfall": 5 * 2**62}).shortfall == 5 * 2**62
+
+
+def test_numbers_beyond_all_lines():
+    """Neighbours that call themselves the last lines there could be."""
+    numbers = (2**63 - 2, 2**63 - 1, 2**64 - 1, 2**64)
+    lines = [{**line, "seq": number} for line, number in zip(STATEMENT["lines"], numbers, strict=False)]
+    assert refusal({**STATEMENT, "lines": lines}).line == 1
+
+
 class TestWhatNoLedgerWrites:
     """A chain that is right says nothing about its lines' sense; that is checked too."""
 

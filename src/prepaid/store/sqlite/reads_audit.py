@@ -63,6 +63,18 @@ _RULES: Final = {
     "a session that has ended says when": f"""
       SELECT session_id, closed_ms IS NOT NULL, state IN {_ENDED} FROM account JOIN session USING (session_id)
       WHERE (closed_ms IS NOT NULL) <> (state IN {_ENDED})""",
+    "a session that has ended waits for no clean-up": f"""
+      SELECT session_id, 1, 0 FROM account JOIN session USING (session_id)
+      WHERE state IN {_ENDED} AND (due_ms IS NOT NULL OR seen_ms IS NOT NULL)""",
+    "a tag says its session's state and owner": """
+      SELECT session_tag.session_id || ' ' || tag, session_tag.state, coalesce(account.state, -1)
+      FROM session_tag LEFT JOIN account USING (session_id)
+      WHERE session_tag.state IS NOT account.state OR session_tag.owner IS NOT account.owner""",
+    "a session has the tags it says": """
+      SELECT session_id, json_array_length(tags), coalesce(counted, 0) FROM session
+      LEFT JOIN (SELECT session_id, count(*) AS counted FROM session_tag GROUP BY session_id)
+        USING (session_id)
+      WHERE (SELECT count(DISTINCT value) FROM json_each(tags)) <> coalesce(counted, 0)""",
     "what deposits paid to sessions, sessions got": """
       SELECT coalesce(d.owner, s.owner) || ' ' || coalesce(d.key, s.key),
         coalesce(s.amount, 0), coalesce(d.amount, 0)
