@@ -22,7 +22,8 @@ PrepaidError                    .code  .retryable  .remedy
 │  ├─ AlreadyPooled · PoolFull · PoolEmpty
 │  └─ IdempotencyConflict · HoldResolved · RequestInProgress
 ├─ LimitReached
-│  └─ SessionLimitReached · ChatLimitReached · MessageLimitReached · LeaseCapReached
+│  ├─ SessionLimitReached · ChatLimitReached · MessageLimitReached
+│  └─ LeaseCapReached · ModelCallLimitReached
 ├─ RoutingError
 │  └─ NoNodesAvailable · ConsensusTimeout · NodeValidationFailed
 ├─ ProviderError
@@ -70,6 +71,7 @@ __all__ = [
     "LeaseNotFound",
     "LimitReached",
     "MessageLimitReached",
+    "ModelCallLimitReached",
     "ModelNotPriced",
     "ModelNotSupported",
     "NoNodesAvailable",
@@ -417,12 +419,13 @@ class LimitReached(PrepaidError):
     """A configured limit on how many there may be."""
 
     noun: ClassVar[str] = "items"
+    advice: ClassVar[str] = "Close some first or raise {limit_name}."
 
     def __init__(self, limit_name: str, limit: int) -> None:
         self.limit_name, self.limit = limit_name, limit
         super().__init__(
             f"The limit of {limit} {self.noun} ({limit_name}) is reached.",
-            remedy=f"Close some first or raise {limit_name}.",
+            remedy=self.advice.format(limit_name=limit_name),
         )
 
 
@@ -442,12 +445,21 @@ class MessageLimitReached(LimitReached):
     """A chat's ``max_messages`` (spec C3)."""
 
     noun = "messages"
+    advice = "Open another chat or raise {limit_name}."
 
 
 class LeaseCapReached(LimitReached):
     """A taker has spent what the pooled session's owner allows (spec B8)."""
 
     noun = "base units"
+    advice = "Give the session back and take another, or ask its owner for a higher {limit_name}."
+
+
+class ModelCallLimitReached(LimitReached):
+    """A turn with tools took more model calls than allowed; those that were answered are paid (spec C16)."""
+
+    noun = "model calls"
+    advice = "Ask for less at once, or check whether a tool makes the model repeat itself."
 
 
 class RoutingError(PrepaidError):

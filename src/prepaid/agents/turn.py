@@ -23,7 +23,7 @@ from prepaid.agents.conversion import kept_messages, last_uses, to_model_message
 from prepaid.agents.handoff import Handoff, Sink
 from prepaid.agents.replay import output_of, plain_answer
 from prepaid.agents.tab import FirstPlaceTaken, Opening, Reopen, Tab
-from prepaid.errors import LimitReached, ProviderResponseInvalid
+from prepaid.errors import ModelCallLimitReached, ProviderResponseInvalid
 from prepaid.ledger import new_id
 from prepaid.meter import PaidCall, Payer, Replay, begin_once
 from prepaid.models.contract import Model
@@ -112,7 +112,7 @@ class ChatAgent:
 
         Raises:
             InsufficientFunds: the balance does not pay the next call of the turn.
-            LimitReached: the turn takes more model calls than allowed.
+            ModelCallLimitReached: the turn takes more model calls than allowed.
             ProviderError: every model failed, or none gave an answer of the wanted kind.
             PrepaidError: as ``Turns.stream``.
         """
@@ -197,7 +197,7 @@ class _Run:
                 run_id=self._tab.run_id,
             )
         except UsageLimitExceeded as error:
-            raise LimitReached("model_calls_max", limit) from error
+            raise ModelCallLimitReached("model_calls_max", limit) from error
         except UnexpectedModelBehavior as error:
             return self._cut_short(error)
         output = result.output
