@@ -17,6 +17,9 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 
+WORKERS: Final = ("-n", "2", "--dist", "worksteal")
+"""Who is done takes over from who has the long ones."""
+
 COVERED_WHOLE: Final = (
     "ledger",
     "meter",
@@ -53,7 +56,7 @@ def steps(pytest_arguments: list[str]) -> dict[str, list[str]]:
         "lint": ["ruff", "check", "."],
         "types": ["mypy"],
         "layers": ["lint-imports"],
-        "tests": ["pytest", "-n", "2", "--cov", "--cov-report=", *pytest_arguments],
+        "tests": ["pytest", *WORKERS, "--durations=10", "--cov", "--cov-report=", *pytest_arguments],
         "coverage": ["coverage", "report", "--skip-covered"],
         "coverage of money": ["coverage", "report", f"--include={covered}", "--fail-under=100"],
     }
