@@ -419,4 +419,4 @@ class TestLedgers(Ledgers.TestCase):
 
 @pytest.mark.slow
 class TestLedgersLong(Ledgers.TestCase):
-    settings = settings(max_examples=600, stateful_step_count=60, **COMMON)
+    settings = settings(max_examples=400, stateful_step_count=60, **COMMON)
