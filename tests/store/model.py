@@ -403,7 +403,9 @@ class Model:
     @apply.register
     def _(self, work: CreateSession) -> object:
         scope = f"deposit:{work.owner}"
-        return self.once(scope, work, "create", lambda: self.open(work, scope), keeps=work.keep_refusal)
+        if not work.keep_refusal:
+            return self.open(work, scope)
+        return self.once(scope, work, "create", lambda: self.open(work, scope))
 
     def open(self, work: CreateSession, deposit_id: str) -> Created:
         amount, held = work.amount or 0, 0

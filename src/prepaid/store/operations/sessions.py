@@ -37,6 +37,7 @@ class CreateSession(Operation):
 
     ``amount`` comes from outside, or from the owner's deposit (all of it when ``amount`` is ``None``).
     ``replaces`` closes that session first and carries over what it refunds (restart, spec A8).
+    ``keep_refusal``: the key is the caller's, who may come back with it.
     """
 
     owner: str

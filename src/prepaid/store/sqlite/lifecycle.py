@@ -54,12 +54,13 @@ def create(unit: Unit, wanted: CreateSession) -> Created | PrepaidError:
     """Open a session and fund it, within the limits that hold over all processes.
 
     The key belongs to the owner, since the session does not exist before: it is kept under the
-    owner's deposit id.
+    owner's deposit id. Nothing is kept of a key that nobody comes back with.
     """
     deposit_id = DEPOSIT_PREFIX + wanted.owner
-    answered = earlier(unit, deposit_id, wanted.key, "create", wanted.fingerprint)
-    if answered is not None:
-        return answered if isinstance(answered, PrepaidError) else Created(**json.loads(answered))
+    if wanted.keep_refusal:
+        answered = earlier(unit, deposit_id, wanted.key, "create", wanted.fingerprint)
+        if answered is not None:
+            return answered if isinstance(answered, PrepaidError) else Created(**json.loads(answered))
     refusal = _why_not_create(unit, wanted, deposit_id)
     if refusal is not None:
         if wanted.keep_refusal:
@@ -72,7 +73,8 @@ def create(unit: Unit, wanted: CreateSession) -> Created | PrepaidError:
         add_funds(unit, wanted.session_id, amount, source, wanted.key, wanted.owner)
     _describe(unit, wanted)
     created = Created(wanted.session_id, amount, held)
-    remember(unit, deposit_id, wanted.key, "create", wanted.fingerprint, json.dumps(asdict(created)))
+    if wanted.keep_refusal:
+        remember(unit, deposit_id, wanted.key, "create", wanted.fingerprint, json.dumps(asdict(created)))
     return created
 
 
