@@ -77,6 +77,7 @@ def opening(session_id: str, owner: str, expires_ms: int | None = None) -> Creat
         expires_ms=expires_ms,
         idle_ms=DAY_MS,
         key_digest=bytes(32),
+        keep_refusal=False,  # as for callers without a key
     )
 
 
