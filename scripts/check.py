@@ -9,6 +9,7 @@ Arguments are passed to pytest.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -75,6 +76,9 @@ def run(name: str, command: list[str]) -> bool:
 
 def main() -> int:
     """All steps; 1 if any failed."""
+    # A shell that starts us in the background has interrupts ignored, and what we start would inherit that:
+    # tests of Ctrl-C would fail, and nobody could stop us.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # The tools stand beside this interpreter, whether or not its environment was activated.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     failed = [name for name, command in steps(sys.argv[1:]).items() if not run(name, command)]
