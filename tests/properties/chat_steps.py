@@ -79,7 +79,7 @@ class ChatSteps(SessionSteps):
         book, chat, handle = self.some_chat(which, number, manager)
         expected = self.asked(book, chat, "Hello", 1)
         failure = ProviderStreamBroken("gone") if is_late else ProviderError("down")
-        self.model.script.append(("1 2", failure) if is_late else failure)
+        self.model.script.append(("1", failure) if is_late else failure)
         self.refused(
             handle.send_message("Hello"), expected if isinstance(expected, str) else type(failure).__name__
         )
