@@ -9,7 +9,7 @@ from prepaid.records import SessionState, UsageLine
 from prepaid.statements import build_statement, verify_statement
 from prepaid.store.operations import Place, SetState
 
-from .books import SESSION, START_MS, chat, close, create, deposit, fund, hold, reconcile, settle
+from .books import SESSION, chat, close, create, deposit, fund, hold, reconcile, settle
 
 DAY_MS = 86_400_000
 
@@ -80,21 +80,6 @@ class TestPages:
         assert crowd.reads.session("deposit:ann") is None
         assert crowd.reads.transfers("none") == []
         assert crowd.reads.chats("none") == []
-
-
-class TestFunded:
-    async def test_the_newest_active_one_with_money(self, crowd, clock):
-        """Spec B2."""
-        assert crowd.reads.funded_session("ann") == "s08"
-        await crowd.submit(hold(1_000, "k", "s08"))
-        assert crowd.reads.funded_session("ann") == "s06"
-        assert crowd.reads.funded_session("nobody") is None
-
-    async def test_by_the_clock_of_the_store(self, store, clock):
-        await store.submit(create(expires_ms=START_MS + 5))
-        assert store.reads.funded_session("ann") == SESSION
-        clock.advance(5)
-        assert store.reads.funded_session("ann") is None
 
 
 async def test_usage_by_day_chat_model_and_actor(session, clock):

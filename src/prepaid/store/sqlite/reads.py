@@ -152,28 +152,10 @@ class Reads(AuditReads):
         sql += " ORDER BY session_id DESC LIMIT :limit"
         return [OwnedSession(*row) for row in self.rows(sql, values)]
 
-    def funded_session(self, owner: str) -> str | None:
-        """The owner's newest active session that has money."""
-        row = self.row(
-            "SELECT session_id FROM account WHERE owner = ? AND state = 0 AND available > 0"
-            " AND (expires_ms IS NULL OR expires_ms > ?) ORDER BY session_id DESC LIMIT 1",
-            (owner, self._clock()),
-        )
-        return row[0] if row else None
-
     def due_sessions(self, now_ms: int, limit: int) -> list[str]:
         """Sessions whose turn it is to be looked at by the clean-up."""
         rows = self.rows(
             "SELECT session_id FROM session WHERE due_ms <= ? ORDER BY due_ms LIMIT ?", (now_ms, limit)
-        )
-        return [row[0] for row in rows]
-
-    def idle_sessions(self, used_before_ms: int, after: str, limit: int) -> list[str]:
-        """Live sessions not used since, whatever their own age limit; for an explicit clean-up."""
-        rows = self.rows(
-            "SELECT session_id FROM account WHERE state < 2 AND last_used_ms <= ? AND session_id > ?"
-            " ORDER BY session_id LIMIT ?",
-            (used_before_ms, after, limit),
         )
         return [row[0] for row in rows]
 
