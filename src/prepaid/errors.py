@@ -513,7 +513,7 @@ class ProviderUsageInvalid(ProviderError):
 
 
 class StoreError(PrepaidError):
-    """The database could not do it; nothing was changed."""
+    """The database could not do it. Retry with the same key: nothing is ever done twice or in part."""
 
     retryable = True
 

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import apsw
 import pytest
@@ -99,6 +100,15 @@ def test_below_a_file(tmp_path):
     assert "there is no directory" in str(refusal_of_place(tmp_path / "file" / "ledger.db"))
 
 
+def test_below_a_directory_that_cannot_be_entered(place):
+    hidden = place / "hidden"
+    hidden.mkdir(mode=0o000)
+    said = opened_by_nobody(hidden / "below" / "ledger.db")
+    assert said.startswith("store_read_only")
+    assert str(hidden / "below") in said
+    hidden.chmod(0o755)
+
+
 def test_a_directory_itself(tmp_path):
     assert "it is a directory" in str(refusal_of_place(tmp_path))
 
@@ -141,13 +151,12 @@ def opened_by_nobody(path: Path) -> str:
 
 
 @pytest.fixture
-def place(tmp_path_factory):
-    """A directory that anyone can reach."""
-    made = tmp_path_factory.mktemp("place")
-    for parent in (made, *made.parents[:2]):
-        parent.chmod(0o755)
-    yield made
-    made.chmod(0o755)
+def place():
+    """A directory that anyone can reach, which those of pytest are not."""
+    with TemporaryDirectory(prefix="prepaid-") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+        Path(made).chmod(0o755)
 
 
 def test_a_directory_that_cannot_be_written(place):

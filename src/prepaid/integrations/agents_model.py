@@ -10,10 +10,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
-from agents.items import TResponseInputItem, TResponseStreamEvent
-from agents.retry import ModelRetryAdvice, ModelRetryAdviceRequest
-from openai.types.responses.response_prompt_param import ResponsePromptParam
-
 from agents import (
     AgentOutputSchemaBase,
     Handoff,
@@ -24,6 +20,10 @@ from agents import (
     ModelTracing,
 )
 from agents import Tool as AgentTool
+from agents.items import TResponseInputItem, TResponseStreamEvent
+from agents.retry import ModelRetryAdvice, ModelRetryAdviceRequest
+from openai.types.responses.response_prompt_param import ResponsePromptParam
+
 from prepaid import pricing
 from prepaid.errors import ApiNotSupported, ModelNotPriced, ModelNotSupported
 from prepaid.integrations.agents_call import MeteredCall, item_bytes

@@ -107,12 +107,14 @@ async def _spoken(turns: Turns, question: Question, call: PaidCall) -> _Spoken:
 
 
 async def _whole(run: Run) -> _Spoken:
+    finish: Finish | None = None
     async with aclosing(run.events()) as events:
         async for event in events:
             if isinstance(event, Finish):
-                usage = run.usage_told(event.usage)
-                return _Spoken(run, event, usage, run.answer(event, usage))
-    raise AssertionError("a run ends with how it ended, or raises")
+                finish = event
+    assert finish is not None, "a run ends with how it ended, or raises"
+    usage = run.usage_told(finish.usage)
+    return _Spoken(run, finish, usage, run.answer(finish, usage))
 
 
 async def _until_decided(
