@@ -1,8 +1,18 @@
-"""In CI a test that is skipped has failed: what was not run was not shown."""
+"""Which tests are slow; and that in CI a test that is skipped has failed: what was not run was not shown."""
 
 import os
+from pathlib import Path
 
 import pytest
+
+SLOW = tuple(Path(__file__).parent / folder for folder in ("integration", "faults", "properties"))
+"""Processes, servers, documentation, power cuts and long random runs: too slow for the development loop."""
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if any(folder in item.path.parents for folder in SLOW):
+            item.add_marker("slow")
 
 
 @pytest.hookimpl(wrapper=True)
