@@ -103,10 +103,8 @@ async def test_usage_by_day_chat_model_and_actor(session, clock):
 
 async def test_a_reader_sees_what_was_acknowledged(session, open_store):
     other = open_store()
-    before = other.reads.version()
     await session.submit(fund(5, "f"))
     assert other.reads.account(SESSION).available == 1_005
-    assert other.reads.version() != before
 
 
 async def test_a_snapshot_stands_still(session):

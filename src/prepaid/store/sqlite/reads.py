@@ -235,10 +235,6 @@ class Reads(AuditReads):
         """What ``update_config`` set."""
         return dict(self.rows("SELECT name, value FROM setting"))
 
-    def version(self) -> int:
-        """Changes whenever another connection has written (``PRAGMA data_version``)."""
-        return int(self.row("PRAGMA data_version")[0])
-
 
 def _of_any_state(owner: str | None) -> str:
     whose = "owner = :owner AND " if owner is not None else ""
