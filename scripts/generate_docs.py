@@ -24,6 +24,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 _SAMPLES: Final[dict[str, Any]] = {
     "api": "tools",
     "action": "resume",
+    "allowed": ("POST",),
     "available": 400,
     "captured": 250,
     "chat_id": "ses_01abc.2",
@@ -40,6 +41,7 @@ _SAMPLES: Final[dict[str, Any]] = {
     "name": "metadata",
     "needed": 1200,
     "offered": 500,
+    "path": "/v1/completions",
     "price": 150000,
     "reason": "it is not JSON",
     "session_id": "ses_01abc",
@@ -60,6 +62,7 @@ _NAMED: Final[dict[str, dict[str, Any]]] = {
     "SessionLimitReached": {"limit_name": "max_sessions_per_user"},
     "ChatLimitReached": {"limit_name": "max_chats_per_session"},
     "MessageLimitReached": {"limit_name": "max_messages"},
+    "ConcurrencyLimitReached": {"limit_name": "requests_per_key_max"},
     "LeaseCapReached": {"limit_name": "cap"},
 }
 """Where a name means something else."""

@@ -12,22 +12,28 @@ PrepaidError                    .code  .retryable  .remedy
 │  ├─ ValueTooLarge             names, metadata, keys, prompts
 │  ├─ NotJson                   metadata that JSON cannot carry
 │  ├─ ModelNotSupported · ModelNotPriced · ApiNotSupported · InsufficientFee · BalanceTooLow
+│  ├─ MethodNotAllowed          over HTTP: the path exists, not with that method
 │  └─ TransitionRefused         a step outside the session's state diagram
 ├─ AuthenticationError
+├─ PermissionDenied            a key of a kind that may not do this
+│  └─ ModelNotAllowed
 ├─ InsufficientFunds            needed, available
+│  └─ KeyCapReached             of an API key with a cap
 ├─ NotFoundError
-│  └─ SessionNotFound · ChatNotFound · HoldNotFound · LeaseNotFound
+│  └─ SessionNotFound · ChatNotFound · HoldNotFound · LeaseNotFound · RouteNotFound · KeyNotFound · RequestNotFound
 ├─ ConflictError
 │  ├─ SessionAlreadyClosed · SessionExpired · SessionPaused
 │  ├─ AlreadyPooled · PoolFull · PoolEmpty
-│  └─ IdempotencyConflict · HoldResolved · RequestInProgress
+│  ├─ IdempotencyConflict · HoldResolved · RequestInProgress
+│  └─ VersionConflict · KeyEnded
 ├─ LimitReached
-│  ├─ SessionLimitReached · ChatLimitReached · MessageLimitReached
-│  └─ LeaseCapReached · ModelCallLimitReached
+│  ├─ SessionLimitReached · ChatLimitReached · MessageLimitReached · KeyLimitReached
+│  └─ LeaseCapReached · ModelCallLimitReached · ConcurrencyLimitReached
 ├─ RoutingError
 │  └─ NoNodesAvailable · ConsensusTimeout · NodeValidationFailed
 ├─ ProviderError
-│  └─ ProviderTimeout · ProviderResponseInvalid · ProviderStreamBroken · ProviderUsageInvalid
+│  ├─ ProviderTimeout · ProviderResponseInvalid · ProviderStreamBroken · ProviderUsageInvalid
+│  └─ UpstreamUnavailable       it failed too often lately, and is left alone for a while
 ├─ StoreError
 │  ├─ StoreBusy · StoreFull · StoreReadOnly · StoreCorrupted · StoreTooNew
 │  └─ SessionDataUnreadable
@@ -56,6 +62,7 @@ __all__ = [
     "BalanceTooLow",
     "ChatLimitReached",
     "ChatNotFound",
+    "ConcurrencyLimitReached",
     "ConfigError",
     "ConflictError",
     "ConsensusTimeout",
@@ -67,17 +74,24 @@ __all__ = [
     "InsufficientFunds",
     "InvalidAmount",
     "InvalidRequestError",
+    "KeyCapReached",
+    "KeyEnded",
+    "KeyLimitReached",
+    "KeyNotFound",
     "LeaseCapReached",
     "LeaseNotFound",
     "LimitReached",
     "MessageLimitReached",
+    "MethodNotAllowed",
     "ModelCallLimitReached",
+    "ModelNotAllowed",
     "ModelNotPriced",
     "ModelNotSupported",
     "NoNodesAvailable",
     "NodeValidationFailed",
     "NotFoundError",
     "NotJson",
+    "PermissionDenied",
     "PoolEmpty",
     "PoolFull",
     "PrepaidError",
@@ -87,6 +101,8 @@ __all__ = [
     "ProviderTimeout",
     "ProviderUsageInvalid",
     "RequestInProgress",
+    "RequestNotFound",
+    "RouteNotFound",
     "RoutingError",
     "SessionAlreadyClosed",
     "SessionDataUnreadable",
@@ -102,7 +118,9 @@ __all__ = [
     "StoreReadOnly",
     "StoreTooNew",
     "TransitionRefused",
+    "UpstreamUnavailable",
     "ValueTooLarge",
+    "VersionConflict",
 ]
 
 
@@ -238,6 +256,14 @@ class BalanceTooLow(InvalidRequestError):
         )
 
 
+class MethodNotAllowed(InvalidRequestError):
+    """Over HTTP: the path exists, but not with that method."""
+
+    def __init__(self, path: str, allowed: tuple[str, ...]) -> None:
+        self.path, self.allowed = path, allowed
+        super().__init__(f"{path} does not have that method.", remedy=f"It has {', '.join(allowed)}.")
+
+
 class TransitionRefused(InvalidRequestError):
     """A step that the session's state diagram does not have."""
 
@@ -255,6 +281,26 @@ class AuthenticationError(PrepaidError):
     remedy = "Check the key; a lost key cannot be shown again, only replaced."
 
 
+class PermissionDenied(PrepaidError):
+    """A valid API key of a kind that may not do this (docs/security.md)."""
+
+    def __init__(self, kind: str, required: str) -> None:
+        self.kind, self.required = kind, required
+        super().__init__(f"A key of {kind} may not do this.", remedy=f"Use a key of {required}.")
+
+
+class ModelNotAllowed(PermissionDenied):
+    """The API key has a list of models, and this is not in it."""
+
+    def __init__(self, model: str, allowed: tuple[str, ...]) -> None:
+        self.model, self.allowed = model, allowed
+        PrepaidError.__init__(
+            self,
+            f"This API key may not ask model {model!r}; it may ask: {', '.join(allowed[:8]) or 'none'}.",
+            remedy="Name one of these, or ask for a key without such a list.",
+        )
+
+
 class InsufficientFunds(PrepaidError):
     """The account cannot pay for this, not even with a shorter answer.
 
@@ -270,6 +316,26 @@ class InsufficientFunds(PrepaidError):
         super().__init__(
             f"Insufficient balance: {needed} base units needed, {available} available{in_flight}.",
             remedy=f"Fund the session with at least {max(needed - available, 0)} more, or ask for less.",
+        )
+
+
+class KeyCapReached(InsufficientFunds):
+    """An API key has no room under its spending cap for this.
+
+    Attributes:
+        key_id: the key, without its secret.
+        cap: base units that it may spend in all.
+        needed, available, held: as for the account; ``available`` is what is left under the cap.
+    """
+
+    def __init__(self, key_id: str, cap: int, needed: int, available: int, held: int = 0) -> None:
+        self.key_id, self.cap = key_id, cap
+        self.needed, self.available, self.held = needed, available, held
+        in_flight = f" ({held} more are held by its requests in flight)" if held else ""
+        PrepaidError.__init__(
+            self,
+            f"The API key {key_id} may spend {cap} base units: {needed} needed, {available} left{in_flight}.",
+            remedy="Ask for less, or ask the session's owner for a key with a higher cap.",
         )
 
 
@@ -315,6 +381,30 @@ class LeaseNotFound(NotFoundError):
             f"Lease not found or run out: {lease_id!r}.",
             remedy="Take a session again with get_from_pool().",
         )
+
+
+class RouteNotFound(NotFoundError):
+    """Over HTTP: no such path."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(f"There is nothing at {path}.", remedy="See docs/gateway.md for what there is.")
+
+
+class KeyNotFound(NotFoundError):
+    """No such API key, or somebody else's."""
+
+    def __init__(self, key_id: str) -> None:
+        self.key_id = key_id
+        super().__init__(f"API key not found: {key_id!r}.", remedy="List the keys that there are.")
+
+
+class RequestNotFound(NotFoundError):
+    """No such stored request, or somebody else's."""
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        super().__init__(f"Request not found: {request_id!r}.", remedy="Check the id and the user.")
 
 
 class ConflictError(PrepaidError):
@@ -415,6 +505,25 @@ class RequestInProgress(ConflictError):
         super().__init__(f"The request with key {key!r} is still in progress.", remedy="Retry in a moment.")
 
 
+class VersionConflict(ConflictError):
+    """What is to be changed has changed since it was read."""
+
+    def __init__(self, what: str, expected: str, found: str) -> None:
+        self.expected, self.found = expected, found
+        super().__init__(
+            f"{what} is at version {found}, not {expected}.",
+            remedy="Read it again, and change what is there now.",
+        )
+
+
+class KeyEnded(ConflictError):
+    """An API key that was revoked or has expired cannot get another secret."""
+
+    def __init__(self, key_id: str, ended: str) -> None:
+        self.key_id, self.ended = key_id, ended
+        super().__init__(f"The API key {key_id} is {ended}.", remedy="Create another.")
+
+
 class LimitReached(PrepaidError):
     """A configured limit on how many there may be."""
 
@@ -448,6 +557,13 @@ class MessageLimitReached(LimitReached):
     advice = "Open another chat or raise {limit_name}."
 
 
+class KeyLimitReached(LimitReached):
+    """A session, a user or the operator has as many API keys that work as it may."""
+
+    noun = "API keys"
+    advice = "Revoke some first: {limit_name} counts those that work."
+
+
 class LeaseCapReached(LimitReached):
     """A taker has spent what the pooled session's owner allows (spec B8)."""
 
@@ -460,6 +576,14 @@ class ModelCallLimitReached(LimitReached):
 
     noun = "model calls"
     advice = "Ask for less at once, or check whether a tool makes the model repeat itself."
+
+
+class ConcurrencyLimitReached(LimitReached):
+    """Over HTTP: one key has as many requests in flight as it may."""
+
+    retryable = True
+    noun = "requests at once"
+    advice = "Wait for one to end, or ask the operator to raise {limit_name}."
 
 
 class RoutingError(PrepaidError):
@@ -510,6 +634,17 @@ class ProviderStreamBroken(ProviderError):
 
 class ProviderUsageInvalid(ProviderError):
     """Token counts that cannot be (negative, absurd)."""
+
+
+class UpstreamUnavailable(ProviderError):
+    """The upstream failed too often in a row; it is not asked again before ``after_seconds`` have passed."""
+
+    def __init__(self, upstream: str, failures: int, after_seconds: float) -> None:
+        self.after_seconds = after_seconds
+        super().__init__(
+            f"Upstream {upstream!r} failed {failures} times in a row; it is asked again in"
+            f" {after_seconds:.1f} seconds."
+        )
 
 
 class StoreError(PrepaidError):

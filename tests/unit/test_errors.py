@@ -42,6 +42,15 @@ ARGUMENTS = {
     "captured": 4719,
     "found": 4720,
     "line": 4722,
+    "path": "/v1/4711",
+    "allowed": ("POST", "PUT"),
+    "key_id": "pp_ses_4711.2",
+    "cap": 4723,
+    "kind": "a session-4711",
+    "required": "the operator-4711",
+    "expected": "v4724",
+    "ended": "revoked-4711",
+    "request_id": "req-4711",
 }
 """A recognisable value for every argument that an error must be given; the message has to name them all."""
 

@@ -28,6 +28,7 @@ from prepaid.config.problems import ENV_PREFIX, explain, read_toml
 from prepaid.config.sections import (
     BaseUnits,
     Count,
+    GatewaySettings,
     PriceSettings,
     Seconds,
     SessionSettings,
@@ -36,7 +37,7 @@ from prepaid.config.sections import (
 from prepaid.errors import ConfigError, CurrencyMismatch
 from prepaid.money import AMOUNT_MAX, Currency, currency
 
-__all__ = ["PriceSettings", "SessionSettings", "Settings", "UpstreamSettings"]
+__all__ = ["GatewaySettings", "PriceSettings", "SessionSettings", "Settings", "UpstreamSettings"]
 
 FILE_NAME: Final = "prepaid.toml"
 OFFLINE: Final = "offline"
@@ -66,6 +67,7 @@ class Settings(BaseSettings):
     sweep_seconds: Seconds = 1.0
     minimum_balance: BaseUnits = 0
     sessions: SessionSettings = SessionSettings()
+    gateway: GatewaySettings = GatewaySettings()
     upstreams: dict[str, UpstreamSettings] = {}
     prices: dict[str, PriceSettings] = {}
     fallbacks: dict[str, tuple[str, ...]] = {}
@@ -163,6 +165,7 @@ _DIGITS_MAX: Final = 20
 _KNOWN: Final = {
     "": tuple(Settings.model_fields),
     "sessions": tuple(SessionSettings.model_fields),
+    "gateway": tuple(GatewaySettings.model_fields),
     "upstreams": tuple(UpstreamSettings.model_fields),
     "prices": tuple(PriceSettings.model_fields),
 }

@@ -24,6 +24,7 @@ from prepaid.records import Api, Unit
 __all__ = [
     "BaseUnits",
     "Count",
+    "GatewaySettings",
     "PriceSettings",
     "Seconds",
     "SessionSettings",
@@ -101,6 +102,30 @@ class SessionSettings(Section):
     lease_seconds: Count = 300
 
 
+class GatewaySettings(Section):
+    """``[gateway]``: where ``prepaid serve`` listens, and what one client may ask of it.
+
+    Counts are for each worker process. ``metrics`` says who may read ``/metrics``: who has the operator's
+    key, who connects from this machine, anyone, or nobody.
+    """
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: int = Field(default=8000, ge=0, le=65535)
+    workers: int = Field(default=1, ge=1, le=256)
+    grace_seconds: Seconds = 30.0
+    body_bytes_max: Count = 32 * 1024 * 1024
+    head_bytes_max: int = Field(default=32 * 1024, ge=1024)
+    headers_max: int = Field(default=100, ge=10)
+    head_seconds: Seconds = 10.0
+    body_seconds: Seconds = 30.0
+    write_seconds: Seconds = 30.0
+    keep_alive_seconds: Seconds = 75.0
+    connections_max: Count = 4096
+    requests_per_key_max: Count = 1024
+    metrics: Literal["operator", "loopback", "anyone", "nobody"] = "operator"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
 class UpstreamSettings(Section):
     """``[upstreams.NAME]``: an OpenAI-compatible API and the models it answers for.
 
@@ -120,6 +145,8 @@ class UpstreamSettings(Section):
     timeout_seconds: Seconds = 60.0
     connect_timeout_seconds: Seconds = 10.0
     retries_max: int = Field(default=2, ge=0, le=20)
+    circuit_failures: Count = 10
+    circuit_seconds: Seconds = 5.0
     fallbacks: tuple[str, ...] = ()
     bytes_per_token: Count = 1
     output_limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"

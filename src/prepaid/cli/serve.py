@@ -1,0 +1,77 @@
+"""``prepaid serve``: the gateway, for as long as it is not told to stop."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from prepaid.cli.options import START, Database, examples
+from prepaid.cli.running import refusals_told
+
+if TYPE_CHECKING:
+    from prepaid.config import Settings
+
+__all__ = ["add_to"]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    told = examples("prepaid serve", "prepaid serve --port 9000 --workers 4 --database /srv/prepaid/app.db")
+    app.command(rich_help_panel=START, epilog=told)(serve)
+
+
+@refusals_told
+def serve(
+    host: Annotated[
+        str | None,
+        typer.Option("--host", metavar="ADDRESS", help="Where to listen; otherwise 127.0.0.1."),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", "-p", min=0, max=65535, help="Otherwise 8000; 0 takes a free one."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-w", min=1, max=256, help="Processes that share the port.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", "-c", metavar="FILE", help="Otherwise PREPAID_CONFIG, or prepaid.toml here."
+        ),
+    ] = None,
+    database: Database = None,
+) -> None:
+    """Serve OpenAI's API and the REST API, paid from sessions.
+
+    Logs go to standard error, one JSON object a line. SIGTERM ends it once requests in flight are answered.
+    """
+    settings = _settled(host, port, workers, config, database)
+    try:
+        from prepaid.gateway.server import serve as run
+    except ModuleNotFoundError as error:
+        from prepaid.errors import ConfigError
+
+        raise ConfigError(
+            f"{error.name} is not installed.", remedy='pip install "prepaid[gateway]"'
+        ) from None
+    run(settings)
+
+
+def _settled(
+    host: str | None, port: int | None, workers: int | None, config: Path | None, database: str | None
+) -> Settings:
+    """The settings, with what the command line says in the environment, where worker processes find it."""
+    given = {
+        "PREPAID_CONFIG": config,
+        "PREPAID_DATABASE": database,
+        "PREPAID_GATEWAY__HOST": host,
+        "PREPAID_GATEWAY__PORT": port,
+        "PREPAID_GATEWAY__WORKERS": workers,
+    }
+    os.environ.update({name: str(value) for name, value in given.items() if value is not None})
+    from prepaid.config import Settings
+
+    return Settings()

@@ -1,0 +1,193 @@
+"""One HTTP request as handlers see it: a thin layer over ASGI, so that the hot path pays for nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from typing import Any, Final
+
+from prepaid.errors import ValueTooLarge
+
+__all__ = ["Application", "ClientGone", "Header", "Message", "Receive", "Request", "Scope", "Send", "to_json"]
+
+Header = tuple[bytes, bytes]
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_JSON: Final[Header] = (b"content-type", b"application/json")
+
+
+def to_json(value: Mapping[str, Any] | Sequence[Any]) -> bytes:
+    """Compact JSON in UTF-8; half a character that a client sent is escaped, not refused."""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+class ClientGone(Exception):
+    """The client hung up before its request was read to the end. Nobody is left to be told."""
+
+
+class Request:
+    """One request and its reply.
+
+    Handlers call ``reply`` once, or ``start``, any number of ``chunk``, ``end``. What they write into
+    ``session_id``, ``model`` and ``cost`` goes into the log; ``route`` is the template that matched, and
+    ``tail`` what stood for its ``*``.
+    """
+
+    __slots__ = (
+        "_headers",
+        "_is_read",
+        "_receive",
+        "_send",
+        "cost",
+        "id",
+        "is_ended",
+        "method",
+        "model",
+        "path",
+        "route",
+        "scope",
+        "session_id",
+        "status",
+        "tail",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.route = ""
+        self.tail = ""
+        self.status = 0
+        """Of the reply; 0 until it has begun."""
+        self.is_ended = False
+        self.session_id: str | None = None
+        self.model: str | None = None
+        self.cost: int | None = None
+        """Base units of the session's currency."""
+        self._receive = receive
+        self._send = send
+        self._is_read = False
+        self._headers: dict[bytes, bytes] | None = None
+        self.id = self._own_id() or f"req_{secrets.token_hex(12)}"
+
+    @property
+    def query(self) -> bytes:
+        """The query string, without its question mark, as it came."""
+        raw: bytes = self.scope["query_string"]
+        return raw
+
+    @property
+    def client(self) -> str:
+        """The address that the connection comes from; a proxy's, behind a proxy."""
+        address = self.scope.get("client")
+        return address[0] if address else ""
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first header of this name, which is given in lower case."""
+        if self._headers is None:
+            self._headers = dict(reversed(self.scope["headers"]))
+        return self._headers.get(name)
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body, at most ``limit`` bytes. Can be read once.
+
+        Raises:
+            ValueTooLarge: it is longer, or says that it will be.
+            ClientGone: the client hung up, or was too slow.
+        """
+        declared = self.header(b"content-length")
+        if declared is not None and declared.isdigit() and int(declared) > limit:
+            raise ValueTooLarge("the request's body", int(declared), limit)
+        parts: list[bytes] = []
+        size, more = 0, True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            part = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise ValueTooLarge("the request's body", size, limit)
+            parts.append(part)
+            more = message.get("more_body", False)
+        self._is_read = True
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def gone(self) -> None:
+        """Returns when the client has hung up or the reply has ended. To be called after ``body``."""
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                return
+
+    async def reply(self, status: int, headers: Sequence[Header], body: bytes) -> None:
+        """The whole reply at once; ``content-length`` and ``x-request-id`` are added."""
+        await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])
+        await self._end(body)
+
+    async def reply_json(
+        self, status: int, value: Mapping[str, Any] | Sequence[Any], headers: Sequence[Header] = ()
+    ) -> None:
+        """``reply`` with a value as JSON."""
+        await self.reply(status, [_JSON, *headers], to_json(value))
+
+    async def start(self, status: int, headers: Sequence[Header]) -> None:
+        """Status and headers of a reply whose body comes in chunks; ``x-request-id`` is added."""
+        self.status = status
+        sent = [*headers, (b"x-request-id", self.id.encode())]
+        if not self._is_read and self._announces_body():
+            sent.append((b"connection", b"close"))  # nobody will read the rest of this request
+        await self._send({"type": "http.response.start", "status": status, "headers": sent})
+
+    async def chunk(self, body: bytes) -> None:
+        """A piece of the body. Waits while the client is slow to read, until the connection is given up.
+
+        Once the client is gone, pieces go nowhere: ``gone`` tells.
+        """
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def end(self) -> None:
+        """The end of the body."""
+        await self._end(b"")
+
+    def hand_over(self) -> tuple[Scope, Receive, Send]:
+        """For another ASGI application to answer; its reply gets ``x-request-id`` too."""
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await self.start(message["status"], list(message.get("headers", ())))
+            elif message.get("more_body", False):
+                await self._send(message)
+            else:
+                self.is_ended = True
+                await self._send(message)
+
+        return self.scope, self._receive_noted, send
+
+    async def _receive_noted(self) -> Message:
+        message = await self._receive()
+        self._is_read = self._is_read or not message.get("more_body", False)
+        return message
+
+    async def _end(self, body: bytes) -> None:
+        self.is_ended = True
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def _announces_body(self) -> bool:
+        length = self.header(b"content-length")
+        return self.header(b"transfer-encoding") is not None or length not in (None, b"0")
+
+    def _own_id(self) -> str | None:
+        """The client's request id, where it can do no harm in a header or a log."""
+        given = self.header(b"x-request-id")
+        return given.decode() if given is not None and _REQUEST_ID.fullmatch(given) else None

@@ -1,0 +1,138 @@
+"""Errors as replies: the one table of HTTP statuses, and the two bodies in which errors are told."""
+
+from __future__ import annotations
+
+import math
+from http import HTTPStatus
+from typing import Any, Final
+
+from prepaid import errors
+from prepaid.errors import InsufficientFunds, PrepaidError
+from prepaid.gateway.asgi import Header, Request, to_json
+
+__all__ = ["STATUS", "headers_of", "is_retryable", "openai_failure", "problem", "send_failure", "status_of"]
+
+STATUS: Final[dict[type[PrepaidError], int]] = {
+    errors.PrepaidError: 500,
+    errors.InvalidRequestError: 400,
+    errors.ValueTooLarge: 413,
+    errors.ModelNotSupported: 404,
+    errors.MethodNotAllowed: 405,
+    errors.TransitionRefused: 409,
+    errors.AuthenticationError: 401,
+    errors.PermissionDenied: 403,
+    errors.InsufficientFunds: 402,
+    errors.NotFoundError: 404,
+    errors.ConflictError: 409,
+    errors.VersionConflict: 412,
+    errors.LimitReached: 429,
+    errors.RoutingError: 503,
+    errors.ProviderError: 502,
+    errors.ProviderTimeout: 504,
+    errors.UpstreamUnavailable: 503,
+    errors.StoreError: 503,
+    errors.StoreReadOnly: 500,
+    errors.StoreCorrupted: 500,
+    errors.StoreTooNew: 500,
+    errors.SessionDataUnreadable: 500,
+    errors.StatementInvalid: 422,
+    errors.ConfigError: 500,
+}
+"""An error that is not here has its parent's. The table of ``docs/gateway.md`` is checked against it."""
+
+_OPENAI_CODES: Final[dict[type[PrepaidError], str]] = {
+    errors.AuthenticationError: "invalid_api_key",
+    errors.InsufficientFunds: "insufficient_quota",
+    errors.ModelNotSupported: "model_not_found",
+    errors.ConcurrencyLimitReached: "rate_limit_exceeded",
+}
+_OPENAI_PARAMETERS: Final[dict[type[PrepaidError], str]] = {errors.ModelNotSupported: "model"}
+_OPENAI_TYPES: Final = {401: "authentication_error", 402: "insufficient_quota", 429: "rate_limit_error"}
+_HELD_IN_FLIGHT: Final = "funds_held_in_flight"
+_NO_RETRY: Final[Header] = (b"x-should-retry", b"false")
+_PROBLEM: Final[Header] = (b"content-type", b"application/problem+json")
+_SERVER_ERRORS: Final = 500
+
+
+def status_of(error: PrepaidError) -> int:
+    """The HTTP status: 429 instead of 402 where requests in flight hold what is missing."""
+    if _is_held(error):
+        return int(HTTPStatus.TOO_MANY_REQUESTS)
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def is_retryable(error: PrepaidError) -> bool:
+    """Whether the same request can succeed a moment later."""
+    return error.retryable or _is_held(error)
+
+
+def headers_of(error: PrepaidError) -> list[Header]:
+    """``Retry-After`` where waiting helps; ``x-should-retry: false``, which clients obey, elsewhere."""
+    headers = [_retry_after(error) if is_retryable(error) else _NO_RETRY]
+    if isinstance(error, errors.MethodNotAllowed):
+        headers.append((b"allow", ", ".join(error.allowed).encode()))
+    if isinstance(error, errors.AuthenticationError):
+        headers.append((b"www-authenticate", b'Bearer realm="prepaid"'))
+    return headers
+
+
+def openai_failure(error: PrepaidError) -> dict[str, Any]:
+    """OpenAI's error body. What it has no field for stands under ``prepaid``."""
+    status = status_of(error)
+    own = {"code": error.code, "retryable": is_retryable(error), "remedy": error.remedy}
+    told = {
+        "message": str(error),
+        "type": _OPENAI_TYPES.get(status) or _openai_type(status),
+        "param": _first(_OPENAI_PARAMETERS, error),
+        "code": _HELD_IN_FLIGHT if _is_held(error) else _first(_OPENAI_CODES, error) or error.code,
+        "prepaid": own | _numbers(error),
+    }
+    return {"error": told}
+
+
+def problem(error: PrepaidError, request_id: str) -> dict[str, Any]:
+    """Problem details (RFC 9457), with our code, whether to retry, the remedy, and the error's own values."""
+    status = status_of(error)
+    told = {
+        "type": f"urn:prepaid:error:{error.code}",
+        "title": error.code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": error.what,
+        "instance": f"urn:prepaid:request:{request_id}",
+        "code": error.code,
+        "retryable": is_retryable(error),
+        "remedy": error.remedy,
+    }
+    return _numbers(error) | told
+
+
+async def send_failure(request: Request, error: PrepaidError) -> None:
+    """The error as a reply: OpenAI's body below ``/v1/``, problem details elsewhere."""
+    status, headers = status_of(error), headers_of(error)
+    if request.path.startswith("/v1/"):
+        await request.reply_json(status, openai_failure(error), headers)
+        return
+    await request.reply(status, [_PROBLEM, *headers], to_json(problem(error, request.id)))
+
+
+def _retry_after(error: PrepaidError) -> Header:
+    seconds = error.after_seconds if isinstance(error, errors.UpstreamUnavailable) else 1
+    return b"retry-after", b"%d" % max(math.ceil(seconds), 1)
+
+
+def _is_held(error: PrepaidError) -> bool:
+    return isinstance(error, InsufficientFunds) and error.available + error.held >= error.needed
+
+
+def _openai_type(status: int) -> str:
+    return "server_error" if status >= _SERVER_ERRORS else "invalid_request_error"
+
+
+def _first(table: dict[type[PrepaidError], str], error: PrepaidError) -> str | None:
+    return next((table[kind] for kind in type(error).__mro__ if kind in table), None)
+
+
+def _numbers(error: PrepaidError) -> dict[str, Any]:
+    """What the error was made with, for programs: the amounts, the limit, the id."""
+    shown = {name: value for name, value in vars(error).items() if isinstance(value, int | str)}
+    return {name: value for name, value in shown.items() if name not in {"what", "remedy", "status"}}
