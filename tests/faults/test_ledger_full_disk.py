@@ -8,7 +8,7 @@ import pytest
 
 from prepaid.errors import StoreError, StoreFull
 from prepaid.store.sqlite.store import SqliteStore
-from store.books import SESSION, assert_sound, balance, create, fund, hold, settle
+from store.books import SESSION, assert_sound, balance, create, hold, settle
 from store.workload import (
     Journal,
     at_once,
@@ -88,19 +88,6 @@ async def test_a_failed_sync_is_told_with_what_to_do(store, disk):
     answers = await at_once(store.submit, holds())
     assert [answer.amount for answer in answers] == [10] * 5
     assert balance(store) == (950, 50, 0, 0)
-
-
-async def test_a_commit_whose_outcome_is_unknown_is_settled_by_its_key(store, disk):
-    """A checkpoint fails after the commit: the money has moved though the caller was told of an error."""
-    store._writer._unit._connection.wal_autocheckpoint(1)
-    disk.fail_syncs(of=".db")
-    with pytest.raises(StoreError) as unknown:
-        await store.submit(fund(5, "f"))
-    assert "unknown" in unknown.value.remedy
-    assert balance(store)[0] == 1_005
-    disk.heal()
-    assert (await store.submit(fund(5, "f"))).available == 1_005
-    assert (await store.submit(fund(5, "g"))).available == 1_010
 
 
 @pytest.mark.parametrize("free", [0, 5_000, 20_000, 60_000, 150_000])

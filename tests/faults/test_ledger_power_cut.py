@@ -26,7 +26,7 @@ from .fullness import FaultyDisk
 from .power_cut import Moment, PowerCut, Step
 
 SEED = 20_262
-CHECKPOINT_PAGES = 25  # several checkpoints per run
+CHECKPOINT_PAGES = 25  # several checkpoints per run, beside commits and inside them
 CLIENTS = 12
 
 
@@ -41,7 +41,8 @@ class Cuts:
 
 def open_on(disk, vfs_name=None) -> SqliteStore:
     opened = SqliteStore(disk.path("x.db"), vfs=vfs_name or disk.vfs_name)
-    opened._writer._unit._connection.wal_autocheckpoint(CHECKPOINT_PAGES)
+    checkpoints = opened._writer._unit._checkpoints
+    checkpoints.start_pages, checkpoints.bound_pages = CHECKPOINT_PAGES, 2 * CHECKPOINT_PAGES
     return opened
 
 

@@ -13,7 +13,7 @@ import apsw
 from prepaid.errors import StoreBusy, StoreCorrupted, StoreError, StoreFull, StoreReadOnly, StoreTooNew
 from prepaid.store.lines import line_digest
 
-__all__ = ["migrate", "open_reader", "open_writer", "translated"]
+__all__ = ["migrate", "open_copier", "open_reader", "open_writer", "translated"]
 
 _OPENING_BUSY_MS = 5_000
 """Other processes may be opening, migrating or recovering the file; a reader waits for nothing else."""
@@ -56,14 +56,27 @@ def open_reader(path: Path, *, vfs: str | None = None) -> apsw.Connection:
     return connection
 
 
-def _configure(connection: apsw.Connection, path: Path) -> None:
-    mode = connection.execute("PRAGMA journal_mode = WAL").get
-    if mode != "wal":
-        raise StoreReadOnly(f"The database {path} cannot use write-ahead logging: it stays in {mode!r} mode.")
+def open_copier(path: Path, *, vfs: str | None = None) -> apsw.Connection:
+    """A connection that only copies the log into the file; it waits for nobody."""
+    with translated(path):
+        connection = apsw.Connection(str(path), vfs=vfs)
+        _sync_all(connection)
+    return connection
+
+
+def _sync_all(connection: apsw.Connection) -> None:
+    """Each connection has its own level, and copying the log syncs twice."""
     connection.execute("PRAGMA synchronous = FULL")
     # On macOS a plain fsync leaves data in the drive's cache; elsewhere these change nothing.
     connection.execute("PRAGMA fullfsync = ON")
     connection.execute("PRAGMA checkpoint_fullfsync = ON")
+
+
+def _configure(connection: apsw.Connection, path: Path) -> None:
+    mode = connection.execute("PRAGMA journal_mode = WAL").get
+    if mode != "wal":
+        raise StoreReadOnly(f"The database {path} cannot use write-ahead logging: it stays in {mode!r} mode.")
+    _sync_all(connection)
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA temp_store = MEMORY")
 

@@ -16,8 +16,10 @@ from prepaid.store.sqlite import (
     conversation_rows,
     deposits,
     holds,
+    key_rows,
     lifecycle,
     money,
+    once,
     pool_rows,
     restore_rows,
     reuse,
@@ -33,8 +35,10 @@ _HANDLERS = (
     conversation_rows,
     deposits,
     holds,
+    key_rows,
     lifecycle,
     money,
+    once,
     pool_rows,
     restore_rows,
     reuse,
@@ -70,10 +74,11 @@ class SqliteStore:
         connection = open_writer(path, vfs=vfs)
         try:
             self.reads = self._open_reads()
+            unit = Unit(connection, clock)
         except BaseException:
             connection.close(True)
             raise
-        self._writer = GroupCommit(Unit(connection, clock), busy_seconds=busy_seconds)
+        self._writer = GroupCommit(unit, busy_seconds=busy_seconds)
 
     def submit(self, operation: Operation) -> asyncio.Future[Any]:
         """Queue a change; await the future for its result, durable by then.

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import apsw
 
 from prepaid.store.operations import Operation
+from prepaid.store.sqlite.checkpoints import Checkpoints
 from prepaid.store.sqlite.connection import translated
 
 __all__ = ["Unit", "handles"]
@@ -45,6 +46,7 @@ class Unit:
         self._path = Path(connection.filename)
         self._cursor = connection.cursor()
         self._clock = clock
+        self._checkpoints = Checkpoints(connection)
         self.run: Callable[..., Any] = self._cursor.execute
         self.now_ms = 0
         self._last_line = 0
@@ -104,5 +106,6 @@ class Unit:
 
     def close(self) -> None:
         """Close the connection; the last one out checkpoints the log."""
+        self._checkpoints.close()
         self._cursor.close(True)
         self._connection.close(True)
