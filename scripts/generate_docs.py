@@ -22,6 +22,9 @@ from prepaid.errors import PrepaidError
 ROOT: Final = Path(__file__).resolve().parent.parent
 
 _SAMPLES: Final[dict[str, Any]] = {
+    "upstream": "openai",
+    "failures": 10,
+    "after_seconds": 4.2,
     "api": "tools",
     "action": "resume",
     "allowed": ("POST",),

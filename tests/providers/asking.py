@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from prepaid.config import UpstreamSettings
-from prepaid.models.openai_compatible import OpenAICompatibleModel, Upstream
+from prepaid.models.openai_compatible import OpenAICompatibleModel
+from prepaid.models.upstream import Upstream
 from providers.fake_openai import FakeOpenAI
 from providers.questions import HELLO, INFO
 

@@ -238,6 +238,6 @@ from prepaid.models.price_book import shipped_book
 catalogue = Catalogue(Settings())
 catalogue.resolve("offline"), catalogue.list()
 assert shipped_book.cache_info().currsize == 0
-assert not {"httpx", "httpx_sse", "tenacity", "Crypto"} & set(sys.modules)
+assert not {"aiohttp", "Crypto"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -51,6 +51,9 @@ ARGUMENTS = {
     "expected": "v4724",
     "ended": "revoked-4711",
     "request_id": "req-4711",
+    "upstream": "up-4711",
+    "failures": 4725,
+    "after_seconds": 4726.5,
 }
 """A recognisable value for every argument that an error must be given; the message has to name them all."""
 

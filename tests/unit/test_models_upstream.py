@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from prepaid.config import UpstreamSettings
 from prepaid.models.measure import request_bytes
-from prepaid.models.openai_compatible import OpenAICompatibleModel, Upstream
+from prepaid.models.openai_compatible import OpenAICompatibleModel
+from prepaid.models.upstream import Upstream
 from prepaid.records import (
     ChatRequest,
     Finish,
@@ -183,7 +183,7 @@ async def test_the_input_bound_covers_everything_sent(ask, fake):
 def test_the_input_bound_is_never_below_the_bytes(messages, ratio):
     request = ChatRequest("m", tuple(Message(role, text) for role, text in messages))
     settings = UpstreamSettings(base_url="http://127.0.0.1:1", models=("m",), bytes_per_token=ratio)
-    upstream = Upstream("u", settings, httpx.MockTransport(lambda _: httpx.Response(200)))
+    upstream = Upstream("u", settings)
     model = OpenAICompatibleModel(INFO, upstream, "m")
     texts = sum(len(text.encode()) for _, text in messages)
     assert model.input_tokens_max(request) * ratio >= texts + 8 * len(messages)
@@ -192,7 +192,7 @@ def test_the_input_bound_is_never_below_the_bytes(messages, ratio):
 @given(st.text())
 def test_the_estimate_is_at_least_one_for_any_text(text):
     settings = UpstreamSettings(base_url="http://127.0.0.1:1", models=("m",))
-    upstream = Upstream("u", settings, httpx.MockTransport(lambda _: httpx.Response(200)))
+    upstream = Upstream("u", settings)
     estimate = OpenAICompatibleModel(INFO, upstream, "m").estimate_tokens(text)
     assert estimate == -(-len(text.encode()) // 4)
     assert estimate >= bool(text)

@@ -6,7 +6,6 @@ import json
 import socket
 from datetime import UTC, datetime
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,10 +18,12 @@ from prepaid.errors import (
     ProviderTimeout,
     ProviderUsageInvalid,
 )
-from prepaid.models import openai_compatible
+from prepaid.models.events import EVENT_BYTES_MAX
 from prepaid.models.failures import retry_after, retry_after_seconds
-from prepaid.models.openai_compatible import OpenAICompatibleModel, Upstream
-from prepaid.models.openai_wire import USAGE_TOKENS_MAX, Answer
+from prepaid.models.openai_compatible import OpenAICompatibleModel
+from prepaid.models.openai_wire import Answer
+from prepaid.models.upstream import Upstream
+from prepaid.models.usage import USAGE_TOKENS_MAX
 from providers.fake_openai import Behaviour
 from providers.questions import HELLO, INFO, text_of
 
@@ -132,7 +133,7 @@ async def test_a_refusal_never_shows_the_key(ask, error):
         (b'data: {"choices": [{"delta": {"tool_calls": [{"index": "x"}]}}]}\n\n', "tool_calls"),
         (b"data: " + b"[" * 100_000 + b"\n\n", "malformed"),
         (b'data: {"choices": [{"delta": {"content": "\xff\xfe"}}]}\n\n', "UTF-8"),
-        (b"data: " + b"x" * (openai_compatible.EVENT_BYTES_MAX + 1), "without a whole event"),
+        (b"data: " + b"x" * (EVENT_BYTES_MAX + 1), "without a whole event"),
         ([b"data: x\n"] * 9000 + [b"data: " + b"x" * 130_000] * 8, "without a whole event"),
         (
             b'data: {"choices": [{"delta": {"tool_calls": [{"id": "a"}]}, "finish_reason": "stop"}]}\n\n',
@@ -207,14 +208,26 @@ async def test_a_connection_that_is_refused():
 
 
 async def test_a_connection_that_is_not_accepted_times_out():
-    def refuse(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectTimeout("no route", request=request)
+    """A queue of connections that nobody accepts takes no more: the next one is never answered."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+        port = server.getsockname()[1]
+        waiting = [_begin_connecting(port) for _ in range(4)]
+        settings = UpstreamSettings(
+            base_url=f"http://127.0.0.1:{port}/v1", models=("m",), connect_timeout_seconds=0.2
+        )
+        upstream = Upstream("far", settings)
+        with pytest.raises(ProviderTimeout, match=r"Connect.*0\.2 to connect"):
+            await anext(OpenAICompatibleModel(INFO, upstream, "m").stream(HELLO))
+        await upstream.aclose()
+        for each in waiting:
+            each.close()
 
-    settings = UpstreamSettings(base_url="http://127.0.0.1:1/v1", models=("m",))
-    upstream = Upstream("far", settings, httpx.MockTransport(refuse))
-    with pytest.raises(ProviderTimeout, match="ConnectTimeout"):
-        await anext(OpenAICompatibleModel(INFO, upstream, "m").stream(HELLO))
-    await upstream.aclose()
+
+def _begin_connecting(port):
+    client = socket.socket()
+    client.setblocking(False)
+    client.connect_ex(("127.0.0.1", port))
+    return client
 
 
 async def test_an_error_inside_a_stream_is_an_error(ask):

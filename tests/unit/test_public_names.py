@@ -18,12 +18,12 @@ HEAVY = (
     "pydantic",
     "pydantic_ai",
     "pydantic_settings",
+    "aiohttp",
     "httpx",
     "openai",
     "apsw",
     "typer",
     "rich",
-    "tenacity",
 )
 SURFACE = (prepaid.SessionManager, prepaid.Session, prepaid.Chat, prepaid.LeasedSession)
 
@@ -103,4 +103,4 @@ def test_using_sessions_imports_no_agents():
     program = "import sys; from prepaid import SessionManager; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     modules = {name.partition(".")[0] for name in done.stdout.split()}
-    assert modules.isdisjoint({"pydantic_ai", "httpx", "openai", "typer", "rich", "agents"})
+    assert modules.isdisjoint({"pydantic_ai", "aiohttp", "httpx", "openai", "typer", "rich", "agents"})

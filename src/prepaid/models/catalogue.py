@@ -15,7 +15,7 @@ from prepaid.records import Api, ModelInfo, Price, PriceTier
 
 if TYPE_CHECKING:  # it imports pydantic-settings, which is slow; whoever has settings has it already
     from prepaid.config import PriceSettings, Settings
-    from prepaid.models.openai_compatible import Upstream
+    from prepaid.models.upstream import Upstream
 
 __all__ = ["Catalogue", "check_model_name", "model_id"]
 
@@ -91,6 +91,17 @@ class Catalogue:
             self._resolved[name] = (today, model)
         return model
 
+    def forwarding(self, name: str) -> tuple[Upstream, str] | None:
+        """Whom to forward requests for this model or id to, and what it is called there.
+
+        ``None``: it is one of ours, and answers in this process.
+        """
+        name = self._name_of(name)
+        provider = None if name in self._own else self._settings.upstream_of(name)
+        if provider is None:
+            return None
+        return self._upstream(provider), self._settings.upstreams[provider].upstream_name(name) or name
+
     def info(self, name: str) -> ModelInfo:
         """Price, limits and APIs of the model with this name or id; raises what ``resolve`` does."""
         name = self._name_of(name)
@@ -140,16 +151,22 @@ class Catalogue:
 
     def _upstream_model(self, name: str) -> Model:
         # Whoever never asks an upstream never waits for an HTTP client to be imported.
-        from prepaid.models.openai_compatible import OpenAICompatibleModel, Upstream  # noqa: PLC0415
+        from prepaid.models.openai_compatible import OpenAICompatibleModel  # noqa: PLC0415
         from prepaid.models.retrying import RetryingModel  # noqa: PLC0415
 
         info = self._upstream_info(name)
-        settings = self._settings.upstreams[info.provider]
-        if info.provider not in self._upstreams:
-            self._upstreams[info.provider] = Upstream(info.provider, settings)
-        upstream_name = settings.upstream_name(name) or name
-        model = OpenAICompatibleModel(info, self._upstreams[info.provider], upstream_name)
-        return RetryingModel(model, settings.retries_max)
+        upstream = self._upstream(info.provider)
+        upstream_name = upstream.settings.upstream_name(name) or name
+        return RetryingModel(
+            OpenAICompatibleModel(info, upstream, upstream_name), upstream.settings.retries_max
+        )
+
+    def _upstream(self, name: str) -> Upstream:
+        from prepaid.models.upstream import Upstream  # noqa: PLC0415 -- as above
+
+        if name not in self._upstreams:
+            self._upstreams[name] = Upstream(name, self._settings.upstreams[name])
+        return self._upstreams[name]
 
     def _upstream_info(self, name: str) -> ModelInfo:
         upstream = self._settings.upstream_of(name)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from prepaid.errors import ProviderResponseInvalid, ProviderUsageInvalid
+from prepaid.errors import ProviderResponseInvalid
 from prepaid.models.failures import refused
+from prepaid.models.usage import CHAT_USAGE, told_usage
 from prepaid.records import (
     ChatRequest,
     Finish,
@@ -20,13 +21,9 @@ from prepaid.records import (
     TextDelta,
     Tool,
     ToolCall,
-    Usage,
 )
 
-__all__ = ["USAGE_TOKENS_MAX", "Answer", "prompt_text", "request_body"]
-
-USAGE_TOKENS_MAX: Final = 100_000_000
-"""No context window comes near; more tokens than this in one answer are a lie."""
+__all__ = ["Answer", "message_json", "prompt_text", "request_body", "tool_json"]
 
 CALLS_MAX: Final = 128
 CALL_CHARACTERS_MAX: Final = 1_048_576
@@ -47,7 +44,7 @@ def request_body(request: ChatRequest, upstream_model: str, limit_field: str) ->
     body = {key: value for key, value in request.extra.items() if key not in _LIMIT_FIELDS}
     body |= {
         "model": upstream_model,
-        "messages": [_message(message) for message in request.messages],
+        "messages": [message_json(message) for message in request.messages],
         "stream": True,
         "stream_options": {"include_usage": True},
     }
@@ -56,15 +53,15 @@ def request_body(request: ChatRequest, upstream_model: str, limit_field: str) ->
     if request.temperature is not None:
         body["temperature"] = request.temperature
     if request.tools:
-        body["tools"] = [_tool(tool) for tool in request.tools]
+        body["tools"] = [tool_json(tool) for tool in request.tools]
     return body
 
 
 def prompt_text(request: ChatRequest) -> str:
     """Everything in the request that the provider may put before the model, as one text."""
-    sent = {**request.extra, "messages": [_message(message) for message in request.messages]}
+    sent = {**request.extra, "messages": [message_json(message) for message in request.messages]}
     if request.tools:
-        sent["tools"] = [_tool(tool) for tool in request.tools]
+        sent["tools"] = [tool_json(tool) for tool in request.tools]
     return json.dumps(sent, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -95,21 +92,6 @@ class _Chunk(BaseModel):
     choices: list[_Choice] = []
     usage: Any = None
     error: Any = None
-
-
-_Tokens = Annotated[int, Field(strict=True, ge=0, le=USAGE_TOKENS_MAX)]
-
-
-class _InputDetails(BaseModel):
-    cached_tokens: _Tokens | None = None
-    cache_write_tokens: _Tokens | None = None
-
-
-class _Usage(BaseModel):
-    prompt_tokens: _Tokens
-    completion_tokens: _Tokens
-    total_tokens: _Tokens | None = None
-    prompt_tokens_details: _InputDetails | None = None
 
 
 class Answer:
@@ -163,7 +145,8 @@ class Answer:
                 raise ProviderResponseInvalid(f"Upstream {self._upstream!r} sent a tool call without a name.")
             yield ToolCall(call_id or f"call_{index}", name, arguments or "{}")
         reason = _REASONS.get(self._reason or "stop", "stop")
-        yield Finish("tool_calls" if self._calls and reason == "stop" else reason, self._told_usage())
+        usage = None if self._usage is None else told_usage(self._upstream, self._usage, CHAT_USAGE)
+        yield Finish("tool_calls" if self._calls and reason == "stop" else reason, usage)
 
     def _from_choice(self, choice: _Choice) -> Iterator[TextDelta]:
         for text in (choice.delta.content, choice.delta.refusal):
@@ -186,35 +169,9 @@ class Answer:
             )
         self._reason = choice.finish_reason or self._reason
 
-    def _told_usage(self) -> Usage | None:
-        if self._usage is None:
-            return None
-        try:
-            told = _Usage.model_validate(self._usage)
-        except ValidationError as error:
-            found = error.errors(include_url=False)[0]
-            raise self._usage_lie(
-                f"{'.'.join(map(str, found['loc']))} is {str(found['input'])[:40]}"
-            ) from None
-        details = told.prompt_tokens_details or _InputDetails()
-        cached, written = details.cached_tokens or 0, details.cache_write_tokens or 0
-        if cached + written > told.prompt_tokens:
-            raise self._usage_lie(f"{cached + written} of {told.prompt_tokens} input tokens are cached")
-        return Usage(
-            input_tokens=told.prompt_tokens,
-            output_tokens=max(told.completion_tokens, (told.total_tokens or 0) - told.prompt_tokens),
-            cache_read_tokens=cached,
-            cache_write_tokens=written,
-        )
 
-    def _usage_lie(self, what: str) -> ProviderUsageInvalid:
-        return ProviderUsageInvalid(
-            f"Upstream {self._upstream!r} claims a usage that cannot be: {what};"
-            f" the limit is {USAGE_TOKENS_MAX} tokens."
-        )
-
-
-def _message(message: Message) -> dict[str, Any]:
+def message_json(message: Message) -> dict[str, Any]:
+    """A message as chat completions have it."""
     wire: dict[str, Any] = {"role": message.role.value, "content": message.text}
     if message.tool_calls:
         wire["content"] = message.text or None
@@ -227,7 +184,8 @@ def _message(message: Message) -> dict[str, Any]:
     return wire
 
 
-def _tool(tool: Tool) -> dict[str, Any]:
+def tool_json(tool: Tool) -> dict[str, Any]:
+    """A tool as chat completions have it."""
     function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
     return {"type": "function", "function": function}
 

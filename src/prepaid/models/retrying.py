@@ -1,22 +1,20 @@
-"""Retries around a model: with exponential backoff and jitter, and only while nothing was said yet."""
+"""Retries: with exponential backoff and jitter, and only while nothing was said yet."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Final
+from typing import Final, TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
-from tenacity.stop import stop_base
-from tenacity.wait import wait_base, wait_exponential, wait_random
-
-from prepaid.errors import ProviderError
+from prepaid.errors import ProviderError, UpstreamUnavailable
 from prepaid.models.contract import Model
 from prepaid.models.failures import retry_after
 from prepaid.records import ChatRequest, ModelEvent, ModelInfo
 
-__all__ = ["RetryingModel"]
+__all__ = ["RetryingModel", "with_retries"]
 
 FIRST_WAIT_SECONDS: Final = 0.25
 WAIT_SECONDS_MAX: Final = 8.0
@@ -24,7 +22,28 @@ WAIT_SECONDS_MAX: Final = 8.0
 RETRY_AFTER_SECONDS_MAX: Final = 20.0
 """A provider that asks for a longer pause is given up at once: a fallback answers sooner."""
 
+T = TypeVar("T")
+Sleep = Callable[[float], Awaitable[None]]
 _Started = tuple[ModelEvent, AsyncGenerator[ModelEvent]]
+
+
+async def with_retries(
+    start: Callable[[], Awaitable[T]], retries_max: int, sleep: Sleep = asyncio.sleep
+) -> T:
+    """What ``start`` returns, tried up to ``retries_max`` times more while its failures are retryable.
+
+    Raises:
+        ProviderError: the last attempt's.
+    """
+    for attempt in itertools.count(1):
+        try:
+            return await start()
+        except ProviderError as error:
+            if attempt > retries_max or not _is_worth_waiting(error):
+                raise
+            seconds = _pause(error, attempt)
+        await sleep(seconds)
+    raise AssertionError("it counts without end")
 
 
 class RetryingModel:
@@ -33,21 +52,10 @@ class RetryingModel:
     Once a first event was passed on, a failure is passed on too: the user has seen a part of the answer.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        retries_max: int,
-        *,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
+    def __init__(self, model: Model, retries_max: int, *, sleep: Sleep = asyncio.sleep) -> None:
         self._model = model
-        self._retrying = AsyncRetrying(
-            retry=retry_if_exception(_is_retryable),
-            stop=_StopUnlessSoon(retries_max + 1),
-            wait=_WaitAsAsked(),
-            sleep=sleep,
-            reraise=True,
-        )
+        self._retries_max = retries_max
+        self._sleep = sleep
 
     @property
     def info(self) -> ModelInfo:
@@ -68,9 +76,7 @@ class RetryingModel:
         Raises:
             ProviderError: the last attempt's.
         """
-        # A copy, because tenacity keeps the state of the attempts in the object.
-        started: _Started = await self._retrying.copy()(self._started, request)
-        first, events = started
+        first, events = await with_retries(lambda: self._started(request), self._retries_max, self._sleep)
         async with aclosing(events):
             yield first
             async for event in events:
@@ -85,31 +91,14 @@ class RetryingModel:
             raise
 
 
-def _is_retryable(error: BaseException) -> bool:
-    return isinstance(error, ProviderError) and error.retryable
+def _is_worth_waiting(error: ProviderError) -> bool:
+    """An upstream whose circuit is open is not: others may answer meanwhile."""
+    is_soon = (retry_after(error) or 0.0) <= RETRY_AFTER_SECONDS_MAX
+    return error.retryable and is_soon and not isinstance(error, UpstreamUnavailable)
 
 
-def _asked_wait(state: RetryCallState) -> float | None:
-    error = state.outcome.exception() if state.outcome is not None else None
-    return retry_after(error) if error is not None else None
-
-
-class _WaitAsAsked(wait_base):
+def _pause(error: ProviderError, attempt: int) -> float:
     """The backoff, or longer where the provider asked for it."""
-
-    _backoff = wait_exponential(multiplier=FIRST_WAIT_SECONDS, max=WAIT_SECONDS_MAX) + wait_random(
-        0, FIRST_WAIT_SECONDS
-    )
-
-    def __call__(self, retry_state: RetryCallState) -> float:
-        return max(self._backoff(retry_state), _asked_wait(retry_state) or 0.0)
-
-
-class _StopUnlessSoon(stop_base):
-    """After so many attempts, or when the provider asks for too long a pause."""
-
-    def __init__(self, attempts: int) -> None:
-        self._attempts = stop_after_attempt(attempts)
-
-    def __call__(self, retry_state: RetryCallState) -> bool:
-        return self._attempts(retry_state) or (_asked_wait(retry_state) or 0.0) > RETRY_AFTER_SECONDS_MAX
+    backoff: float = min(FIRST_WAIT_SECONDS * 2 ** (attempt - 1), WAIT_SECONDS_MAX)
+    backoff += random.uniform(0, FIRST_WAIT_SECONDS)  # noqa: S311 -- spreads retries, guards nothing
+    return max(backoff, retry_after(error) or 0.0)
