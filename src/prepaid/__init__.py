@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from prepaid.models.contract import Model
     from prepaid.models.offline import OfflineModel
     from prepaid.records import (
+        ApiKeyRecord,
         ChatRequest,
         Finish,
         Message,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
         SessionPooled,
         SessionRenewed,
     )
+    from prepaid.sessions.key_ring import IssuedKey
     from prepaid.sessions.leased import LeasedSession
     from prepaid.sessions.manager import SessionManager
     from prepaid.sessions.persistence import FileAdapter, SessionPersistenceAdapter
@@ -72,6 +74,7 @@ _HOMES = {
     "AgentConfig": "sessions.agent_config",
     "Aggregation": "routing",
     "Answer": "turns",
+    "ApiKeyRecord": "records",
     "Chat": "sessions.chat",
     "ChatRequest": "records",
     "ChatStats": "sessions.chat",
@@ -82,6 +85,7 @@ _HOMES = {
     "FileAdapter": "sessions.persistence",
     "Finish": "records",
     "Funded": "store.operations",
+    "IssuedKey": "sessions.key_ring",
     "LeasedSession": "sessions.leased",
     "Message": "records",
     "Model": "models.contract",

@@ -20,7 +20,8 @@ PrepaidError                    .code  .retryable  .remedy
 ├─ InsufficientFunds            needed, available
 │  └─ KeyCapReached             of an API key with a cap
 ├─ NotFoundError
-│  └─ SessionNotFound · ChatNotFound · HoldNotFound · LeaseNotFound · RouteNotFound · KeyNotFound · RequestNotFound
+│  ├─ SessionNotFound · ChatNotFound · HoldNotFound · LeaseNotFound
+│  └─ KeyNotFound · RequestNotFound · RouteNotFound
 ├─ ConflictError
 │  ├─ SessionAlreadyClosed · SessionExpired · SessionPaused
 │  ├─ AlreadyPooled · PoolFull · PoolEmpty

@@ -11,7 +11,7 @@ from prepaid.audit import audit
 from prepaid.errors import InsufficientFunds
 from prepaid.records import Message, Role
 from prepaid.store.lines import line_digest, payload_of
-from prepaid.store.operations import AddToPool, Limits, Place, TakeFromPool, Turn
+from prepaid.store.operations import AddToPool, IssueKey, Limits, Place, TakeFromPool, Turn
 from prepaid.store.sqlite.reads_audit import _RULES
 
 from .books import append, chat, close, create, deposit, hold, settle, withdraw
@@ -58,6 +58,8 @@ BROKEN = {
     "a lease has reserved what its open holds hold": ["UPDATE lease SET reserved = reserved + 1"],
     "a lease has spent what its holds captured": ["UPDATE lease SET spent = spent + 1"],
     "a lease stays within its cap": ["UPDATE lease SET cap = 1"],
+    "a key with a cap has reserved what its open holds hold": ["UPDATE api_key SET reserved = reserved + 1"],
+    "a key with a cap has spent what its holds captured, and stays within": ["UPDATE api_key SET cap = 1"],
     "a pooled session is live, and its lease runs": ["UPDATE lease SET ended_ms = 1"],
     "a session counts its chats, and its current one is among them": ["UPDATE session SET current_chat = 9"],
     "a chat's open turn is an open hold's, and the other way round": ["UPDATE chat SET open_turn = NULL"],
@@ -92,6 +94,11 @@ async def books(open_store):
     await say(hold(20, "lent", "s1", owner="bob", lease_id="lease"))
     await say(settle(10, "lent", "s1"))
     await say(hold(20, "lent open", "s1", owner="bob", lease_id="lease"))
+    await say(create("s3"))
+    await say(IssueKey("s3", "ann", b"digest", 10, cap=100))
+    await say(hold(20, "capped", "s3", key_no=1))
+    await say(settle(10, "capped", "s3"))
+    await say(hold(20, "capped open", "s3", key_no=1))
     return store
 
 
@@ -117,7 +124,7 @@ def tamper(books, tmp_path):
 async def test_sound_books_are_clean(books):
     report = await books.report(audit)
     assert report.is_clean
-    assert str(report) == "3 accounts and 8 lines: all of it adds up."
+    assert str(report) == "4 accounts and 10 lines: all of it adds up."
 
 
 def test_every_rule_is_broken_once():

@@ -29,7 +29,6 @@ from prepaid.store.operations import (
     Limits,
     Place,
     SetIdle,
-    SetKey,
     SetState,
 )
 
@@ -85,7 +84,8 @@ class TestOpening:
         record = store.reads.session(SESSION)
         assert (record.name, record.metadata, record.preferences) == ("work", '{"a":1}', '{"b":2}')
         assert (record.tags, record.expires_ms, record.idle_ms) == (("x", "y"), START_MS + 5, 9)
-        assert (record.auto_save, record.key_digest, record.closed_ms) == (False, b"digest", None)
+        assert (record.auto_save, record.closed_ms) == (False, None)
+        assert store.reads.api_key(SESSION, 1).digest == b"digest"
         assert (record.owner, record.state, record.created_ms) == ("ann", SessionState.ACTIVE, START_MS)
 
     async def test_without_money(self, store):
@@ -542,19 +542,6 @@ class TestServingOn:
     async def test_one_however_many_ask(self, store):
         answers = await asyncio.gather(*(store.submit(self.wanted(f"n{n}")) for n in range(20)))
         assert {answer.session_id for answer in answers} == {"n0"}
-
-
-class TestKeysOfSessions:
-    async def test_replaced(self, session):
-        await session.submit(SetKey(SESSION, "ann", b"new"))
-        assert session.reads.session(SESSION).key_digest == b"new"
-
-    async def test_by_the_owner_of_a_live_one(self, session):
-        with pytest.raises(SessionNotFound):
-            await session.submit(SetKey(SESSION, "eve", b"new"))
-        await session.submit(close())
-        with pytest.raises(SessionAlreadyClosed):
-            await session.submit(SetKey(SESSION, "ann", b"new"))
 
 
 async def test_a_chat_in_flight_is_freed_by_a_close(session):

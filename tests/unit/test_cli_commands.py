@@ -98,7 +98,10 @@ def test_every_command_prints_one_json_value(ann):
         ("chat",): lambda: told("chat", session, stdin="count to 3\n"),
         ("session", "usage"): lambda: told("session", "usage", session),
         ("session", "statement"): lambda: statement,
-        ("session", "key"): lambda: told("session", "key", session),
+        ("key", "create"): lambda: told("key", "create", "--session", session, "--cap", "1 USD"),
+        ("key", "list"): lambda: told("key", "list", "--session", session),
+        ("key", "rotate"): lambda: told("key", "rotate", f"pp_{session}.1", "--grace", "60"),
+        ("key", "revoke"): lambda: told("key", "revoke", f"pp_{session}.1"),
         ("pool", "add"): lambda: told("pool", "add", session, "--cap", "1 USD"),
         ("pool", "take"): take,
         ("pool", "status"): lambda: told("pool", "status"),
@@ -144,9 +147,9 @@ def test_people_read_amounts_and_programs_base_units(ann):
 
 def test_the_key_is_replaced(ann):
     session = ann["session_id"]
-    new = told("session", "key", session)["api_key"]
+    new = told("key", "rotate", f"pp_{session}.1")["api_key"]
     assert new != ann["api_key"]
-    assert "pp_" in read("session", "key", session)
+    assert "pp_" in read("key", "create", "--session", session)
 
 
 def test_a_key_makes_funding_safe_to_repeat(ann):

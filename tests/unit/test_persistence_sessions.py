@@ -135,7 +135,12 @@ async def test_its_old_api_key_opens_nothing(manager, elsewhere):
     restored = await elsewhere.deserialize_session("ann", await session.serialize())
     with pytest.raises(AuthenticationError):
         elsewhere.authenticate(session.api_key)
-    assert elsewhere.authenticate(await restored.issue_api_key()).session_id == session.session_id
+    assert (
+        elsewhere.authenticate(
+            (await elsewhere.create_api_key(session_id=restored.session_id)).api_key
+        ).session_id
+        == session.session_id
+    )
 
 
 async def test_the_store_is_the_truth(manager):

@@ -23,7 +23,7 @@ ACTIONS = {
     "close": lambda manager, session: session.close(),
     "add_to_pool": lambda manager, session: session.add_to_pool(),
     "remove_from_pool": lambda manager, session: session.remove_from_pool(),
-    "issue_api_key": lambda manager, session: session.issue_api_key(),
+    "create_api_key": lambda manager, session: manager.create_api_key(session_id=session.session_id),
     "restart_session": lambda manager, session: manager.restart_session(session.session_id, "ann"),
 }
 PAIRS = [(state, action) for state in COLUMNS for action in ACTIONS]

@@ -179,21 +179,6 @@ def close(session_id: SessionId, database: Database = None, as_json: AsJson = Fa
     _change(database, session_id, work, "Closed: {refunded} refunded of {funded}.", as_json=as_json)
 
 
-@app.command()
-@refusals_told
-def key(session_id: SessionId, database: Database = None, as_json: AsJson = False) -> None:
-    """Replace a session's API key, shown this once; the one before stops working."""
-
-    async def work(manager: SessionManager) -> str:
-        return await manager.get_session(session_id).issue_api_key()
-
-    api_key = run(database, work)
-    if as_json:
-        write_json({"session_id": session_id, "api_key": api_key})
-    else:
-        console().print(pairs({"session": session_id, "API key": f"{api_key}   (shown this once)"}))
-
-
 def _change(
     database: str | None,
     session_id: str,

@@ -30,12 +30,17 @@ _COUNTS: Final = attrgetter(*(each.name for each in fields(Usage)))  # astuple c
 
 @dataclass(frozen=True, slots=True)
 class Payer:
-    """Whose money is spent: a session's, by its owner or by the taker of a lease on it."""
+    """Whose money is spent: a session's, by its owner or by the taker of a lease on it.
+
+    ``key_no`` is the API key that is used, where it has a cap; ``models`` are those that it may ask.
+    """
 
     session_id: str
     owner: str
     asset: str
     lease_id: str | None = None
+    key_no: int | None = None
+    models: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from prepaid.errors import (
     AmountTooLarge,
     ConflictError,
     CurrencyMismatch,
+    ModelNotAllowed,
     PrepaidError,
     RequestInProgress,
     StoreError,
@@ -67,11 +68,15 @@ class Meter:
 
         Raises:
             InsufficientFunds: not even the input and one unit of output can be paid.
+            KeyCapReached: nor within the cap of the payer's API key.
+            ModelNotAllowed: the payer's key is not for this model.
             RequestInProgress: the key is being worked on.
             CurrencyMismatch: a price is in another currency than the account.
             AmountTooLarge: no account could pay the least of it.
             ConflictError, NotFoundError: as ``Ledger.hold``.
         """
+        if payer.models is not None and quoted.model not in payer.models:
+            raise ModelNotAllowed(quoted.model, payer.models)
         quotes = (quoted, *others)
         _check_quotes(payer, quotes)
         if key is not None and len(key) > REQUEST_KEY_LENGTH_MAX:
@@ -126,6 +131,7 @@ class Meter:
             keep_refusal=key is not None,
             place=place,
             lease_id=payer.lease_id,
+            key_no=payer.key_no,
         )
 
     async def _hold(self, work: Hold) -> Held | PlaceTaken:

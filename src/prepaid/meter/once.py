@@ -6,6 +6,8 @@ answer, and a request that failed or was cut off may be tried again (spec D3).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from prepaid.ledger import fingerprint
 from prepaid.meter.call import PaidCall, Payer, Replay
 from prepaid.meter.meter import Meter
@@ -23,6 +25,8 @@ async def begin_once(meter: Meter, payer: Payer, key: str, *content: object) -> 
         IdempotencyConflict: the key was used for something else.
     """
     nothing = Quote("", Price.flat(payer.asset, Unit.TOKEN, 0, 0), 0, 0, 0, 0)
-    opened = await meter.open(payer, nothing, key=key, content=fingerprint("several", *content))
+    # Nothing is asked of a model yet, so no list of models is asked either.
+    anybody = replace(payer, models=None)
+    opened = await meter.open(anybody, nothing, key=key, content=fingerprint("several", *content))
     assert not isinstance(opened, PlaceTaken), "it asks for no place"
     return opened

@@ -6,6 +6,7 @@ in database time (``at_ms``) or ``datetime`` in UTC where a user reads them.
 
 from __future__ import annotations
 
+from prepaid.records.keys import OPERATOR, ApiKeyRecord, KeyKind, holder_of_user
 from prepaid.records.ledger import Account, Hold, HoldState, SessionState, Transfer
 from prepaid.records.models import (
     ChatRequest,
@@ -24,14 +25,17 @@ from prepaid.records.sessions import ChatRecord, OwnedSession, SessionRecord, St
 
 __all__ = [
     "ALL_CHAT_APIS",
+    "OPERATOR",
     "Account",
     "Api",
+    "ApiKeyRecord",
     "ChatRecord",
     "ChatRequest",
     "Finish",
     "FinishReason",
     "Hold",
     "HoldState",
+    "KeyKind",
     "Message",
     "ModelEvent",
     "ModelInfo",
@@ -50,4 +54,5 @@ __all__ = [
     "Unit",
     "Usage",
     "UsageLine",
+    "holder_of_user",
 ]

@@ -35,7 +35,6 @@ class SessionRecord:
     chat_count: int
     auto_save: bool
     idle_ms: int | None
-    key_digest: bytes | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,7 +172,7 @@ class Asking(Opening):
         return self.get_session(session_id, user_id)
 
     async def _once(self, session: Session, asked: AIRequest, request_id: str) -> AIResponse:
-        payer = Payer(session.session_id, session.user_id, self.settings.currency)
+        payer = session.payer
         if asked.key is None:
             return await self._ask(payer, asked, request_id)
         meant = (asked.prompt, asked.model, asked.routing, asked.fee, asked.max_output_tokens)

@@ -1,4 +1,4 @@
-"""Finding sessions: by id, by API key, by user, tag and status (spec A5, C7)."""
+"""Finding sessions: by id, by user, tag and status (spec A5, C7)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from prepaid.config import Settings
-from prepaid.errors import AuthenticationError, InvalidRequestError, SessionNotFound
+from prepaid.errors import InvalidRequestError, SessionNotFound
 from prepaid.meter import Payer
 from prepaid.records import SessionState
-from prepaid.sessions import api_keys
 from prepaid.sessions.session import Session
 from prepaid.sessions.values import check_count, check_id, check_tag, check_user, shown
 from prepaid.sessions.workspace import Workspace
@@ -39,17 +38,6 @@ class Finding:
         record = self._workspace.store.reads.session(session_id) if check_id(session_id) else None
         if record is None or (user_id is not None and record.owner != user_id):
             raise SessionNotFound(session_id)
-        return self._session(record.session_id, record.owner, record.asset)
-
-    def authenticate(self, api_key: str) -> Session:
-        """The session that an API key opens.
-
-        Raises:
-            AuthenticationError: unknown, replaced or malformed.
-        """
-        record = self._workspace.store.reads.session(api_keys.session_of(api_key))
-        if record is None or not api_keys.matches(api_key, record.key_digest):
-            raise AuthenticationError("This API key is not valid (any more).")
         return self._session(record.session_id, record.owner, record.asset)
 
     async def get_user_sessions(

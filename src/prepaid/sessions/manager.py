@@ -18,6 +18,7 @@ from prepaid.runtime import Runtime, now_ms
 from prepaid.sessions.ai_requests import Asking
 from prepaid.sessions.cleanup import Cleaner
 from prepaid.sessions.events import Event, EventStream
+from prepaid.sessions.key_ring import KeyRing
 from prepaid.sessions.persistence import SessionPersistenceAdapter
 from prepaid.sessions.pooling import Pooling
 from prepaid.sessions.restoring import Restoring
@@ -30,7 +31,7 @@ __all__ = ["SessionManager"]
 EventT = TypeVar("EventT", bound=Event)
 
 
-class SessionManager(Asking, Pooling, Restoring, Upkeep):
+class SessionManager(Asking, KeyRing, Pooling, Restoring, Upkeep):
     """Opens and finds sessions on one database; any number of managers and processes may share it.
 
     Use it as ``async with SessionManager("app.db") as manager:``. Settings come from the arguments,

@@ -14,7 +14,7 @@ from prepaid.errors import SessionAlreadyClosed, SessionExpired
 from prepaid.ledger import fingerprint, key_or_new, new_id
 from prepaid.money import parse_amount
 from prepaid.records import SessionState
-from prepaid.sessions import api_keys
+from prepaid.sessions.api_keys import new_secret
 from prepaid.sessions.cleanup import SESSIONS_MAX, close_due_sessions
 from prepaid.sessions.events import SessionCreated
 from prepaid.sessions.finding import Finding
@@ -135,7 +135,7 @@ class Opening(Finding):
         )
 
     async def _open(self, draft: CreateSession, content: bytes | None = None) -> Session:
-        api_key, digest = api_keys.new_api_key(draft.session_id)
+        secret, digest = new_secret()
         work = replace(draft, key_digest=digest, fingerprint=content or fingerprint(*_chosen(draft)))
         await self._make_room(work.owner)
 
@@ -145,8 +145,8 @@ class Opening(Finding):
 
         opening: Future[Created] = self._workspace.store.submit(work)
         created = await self._workspace.change(opening, tell)
-        is_new = created.session_id == work.session_id
-        return self._session(created.session_id, work.owner, work.asset, api_key if is_new else None)
+        api_key = f"pp_{work.session_id}.1_{secret}" if created.session_id == work.session_id else None
+        return self._session(created.session_id, work.owner, work.asset, api_key)
 
     def _tell_opened(self, work: CreateSession, created: Created) -> None:
         if work.replaces is not None:

@@ -7,10 +7,11 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 
+from prepaid.errors import LeaseNotFound
 from prepaid.ledger import new_id
 from prepaid.sessions.finding import Finding
 from prepaid.sessions.leased import LeasedSession
-from prepaid.sessions.values import as_milliseconds, check_user
+from prepaid.sessions.values import as_milliseconds, check_id, check_user
 from prepaid.store.operations import Lease, TakeFromPool
 
 __all__ = ["PoolStatus", "Pooling"]
@@ -54,6 +55,21 @@ class Pooling(Finding):
         account = self._workspace.store.reads.account(lease.session_id)
         assert account is not None, "nothing ever deletes an account"
         return LeasedSession(self._workspace, lease, account.asset)
+
+    def get_lease(self, session_id: str, lease_id: str, user_id: str) -> LeasedSession:
+        """A lease by its id, as long as it runs.
+
+        Raises:
+            LeaseNotFound: unknown, not this taker's, or run out.
+        """
+        found = None
+        if check_id(session_id) and check_id(lease_id):
+            found = self._workspace.store.reads.lease(session_id, lease_id)
+        if found is None or found[0].taker != user_id or found[0].expires_ms <= self._workspace.store.clock():
+            raise LeaseNotFound(lease_id)
+        account = self._workspace.store.reads.account(session_id)
+        assert account is not None, "nothing ever deletes an account"
+        return LeasedSession(self._workspace, found[0], account.asset)
 
     def get_pool_status(self) -> PoolStatus:
         """How full the pool is (spec B10)."""

@@ -115,7 +115,6 @@ def _to_restore(saved: SavedSession, asset: str, limits: Limits) -> RestoreSessi
         chat_count=len(saved.chats),
         auto_save=saved.auto_save,
         idle_ms=saved.idle_ms,
-        key_digest=None,
     )
     return RestoreSession(
         saved.session_id,

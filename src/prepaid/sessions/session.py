@@ -15,7 +15,6 @@ from prepaid.errors import SessionAlreadyClosed, SessionExpired
 from prepaid.money import parse_amount
 from prepaid.records import SessionState, TextDelta, ToolCall, UsageLine
 from prepaid.sessions.agent_config import AgentConfig
-from prepaid.sessions.api_keys import new_api_key
 from prepaid.sessions.chat import Chat, chat_number
 from prepaid.sessions.events import SessionPooled, SessionRenewed
 from prepaid.sessions.session_view import SessionView
@@ -29,7 +28,6 @@ from prepaid.store.operations import (
     CurrentChat,
     Funded,
     RemoveFromPool,
-    SetKey,
     SetState,
     SwitchChat,
 )
@@ -41,7 +39,7 @@ __all__ = ["Session"]
 class Session(SessionView):
     """A user's session; a cheap handle that is bound to its owner.
 
-    ``api_key`` is there once, on the handle that created it or issued it.
+    ``api_key`` is there once, on the handle that created it; ``manager.create_api_key`` makes more.
     """
 
     __slots__ = ()
@@ -70,13 +68,6 @@ class Session(SessionView):
         """What it spent by day, chat, model and spender (spec A7)."""
         session_id = self.session_id
         return await self._workspace.store.report(lambda reads: reads.usage(session_id))
-
-    async def issue_api_key(self) -> str:
-        """A new API key; the one before stops working."""
-        api_key, digest = new_api_key(self.session_id)
-        await self._workspace.store.submit(SetKey(self.session_id, self.user_id, digest))
-        self.api_key = api_key
-        return api_key
 
     async def create_new_chat(
         self,

@@ -54,6 +54,11 @@ class SessionView:
         self.api_key = api_key
 
     @property
+    def payer(self) -> Payer:
+        """Its account, spent by its owner, or within the cap of the API key that opened this handle."""
+        return self._payer
+
+    @property
     def session_id(self) -> str:
         """Its id; ids sort by the time of creation."""
         return self._payer.session_id

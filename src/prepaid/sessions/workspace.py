@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakValueDictionary
 
+from prepaid.ledger import check_key
 from prepaid.models.contract import Model
 from prepaid.records import Account, SessionState
 from prepaid.runtime import Runtime
 from prepaid.sessions.agent_config import AgentConfig
 from prepaid.sessions.events import EventBus, SessionClosed
-from prepaid.store.operations import Closed, Limits
+from prepaid.store.operations import Closed, Done, Limits, Once, Operation
 
 if TYPE_CHECKING:
     from prepaid.agents import ChatAgent
@@ -57,6 +58,22 @@ class Workspace:
         queued = asyncio.ensure_future(change)
         queued.add_done_callback(tell)
         return await asyncio.shield(queued)
+
+    async def submit_once(
+        self, work: Operation, key: str | None, content: bytes, *, scope: str | None = None
+    ) -> Done:
+        """Apply ``work``; with an idempotency key, once for this content (spec D3).
+
+        ``scope`` is whose key it is, where that is not the session that ``work`` changes.
+
+        Raises:
+            IdempotencyConflict: the key stands for something else.
+        """
+        if key is None:
+            return Done(await self.store.submit(work))
+        once = Once(work.session_id if scope is None else scope, check_key(key), content, work)
+        done: Done = await self.store.submit(once)
+        return done
 
     def turn_lock(self, session_id: str, chat_no: int) -> asyncio.Lock:
         """The queue in which this process's turns of one chat stand; first come, first served."""

@@ -26,6 +26,7 @@ from prepaid.store.operations.conversations import (
     PopItem,
     SaveConversation,
 )
+from prepaid.store.operations.keys import IssueFirstKey, IssueKey, RevokeKey, RotateKey
 from prepaid.store.operations.money import (
     Deposit,
     Fund,
@@ -42,6 +43,7 @@ from prepaid.store.operations.money import (
     Turn,
     Withdraw,
 )
+from prepaid.store.operations.once import Done, Once
 from prepaid.store.operations.pool import (
     AddToPool,
     EndLease,
@@ -60,7 +62,6 @@ from prepaid.store.operations.sessions import (
     GetOrCreate,
     Limits,
     SetIdle,
-    SetKey,
     SetState,
 )
 
@@ -80,6 +81,7 @@ __all__ = [
     "CurrentChat",
     "DeleteConversation",
     "Deposit",
+    "Done",
     "EndLease",
     "Entry",
     "Fund",
@@ -87,8 +89,11 @@ __all__ = [
     "GetOrCreate",
     "Held",
     "Hold",
+    "IssueFirstKey",
+    "IssueKey",
     "Lease",
     "Limits",
+    "Once",
     "Operation",
     "Place",
     "PlaceTaken",
@@ -99,11 +104,12 @@ __all__ = [
     "Release",
     "RemoveFromPool",
     "RestoreSession",
+    "RevokeKey",
+    "RotateKey",
     "SaveConversation",
     "SaveSettings",
     "SavedChat",
     "SetIdle",
-    "SetKey",
     "SetState",
     "Settle",
     "Settled",

@@ -42,6 +42,7 @@ class Hold(Operation):
     ``lease_id`` spends under a lease of a pooled session, whose taker is then ``owner``.
     ``sent``: the request goes to a provider right after, so a crash must reconcile it.
     ``keep_refusal``: the key is the caller's, who may come back with it.
+    ``key_no`` is the API key whose cap it counts against.
     """
 
     owner: str
@@ -54,6 +55,7 @@ class Hold(Operation):
     keep_refusal: bool = True
     place: Place | None = None
     lease_id: str | None = None
+    key_no: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ __all__ = [
     "GetOrCreate",
     "Limits",
     "SetIdle",
-    "SetKey",
     "SetState",
 ]
 
@@ -38,6 +37,7 @@ class CreateSession(Operation):
     ``amount`` comes from outside, or from the owner's deposit (all of it when ``amount`` is ``None``).
     ``replaces`` closes that session first and carries over what it refunds (restart, spec A8).
     ``keep_refusal``: the key is the caller's, who may come back with it.
+    ``key_digest`` is that of the session's first API key.
     """
 
     owner: str
@@ -132,11 +132,3 @@ class SetIdle(Operation):
 
     idle_ms: int
     limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class SetKey(Operation):
-    """Replace a session's API key by another, whose digest this is."""
-
-    owner: str
-    key_digest: bytes

@@ -13,7 +13,7 @@ from prepaid.errors import (
 )
 from prepaid.records import HoldState
 from prepaid.store.operations import Held, Hold, PlaceTaken, Progress
-from prepaid.store.sqlite import chat_rows
+from prepaid.store.sqlite import chat_rows, key_rows
 from prepaid.store.sqlite.account_rows import why_not_active, why_not_spendable
 from prepaid.store.sqlite.replay import earlier, remember_refusal
 from prepaid.store.sqlite.unit import Unit, handles
@@ -30,8 +30,8 @@ _AVAILABLE = "SELECT available FROM account WHERE session_id = ? AND owner = ?"
 
 _INSERT_HOLD = """
   INSERT INTO hold (session_id, key, fingerprint, amount, state, captured, cost, delivered, sent,
-                    expires_ms, actor, chat_no, lease_id)
-  VALUES (?, ?, ?, ?, 0, 0, 0, 0, ?, ?, ?, ?, ?)"""
+                    expires_ms, actor, chat_no, lease_id, key_no)
+  VALUES (?, ?, ?, ?, 0, 0, 0, 0, ?, ?, ?, ?, ?, ?)"""
 
 _LEASE = """
   SELECT account.owner, lease.cap, lease.cap - lease.reserved - lease.spent
@@ -68,6 +68,7 @@ def hold(unit: Unit, wanted: Hold) -> Held | PlaceTaken | PrepaidError:
             wanted.owner,
             chat_no,
             wanted.lease_id,
+            wanted.key_no,
         ),
     )
     if chat_no:
@@ -137,9 +138,18 @@ def _reserve(unit: Unit, wanted: Hold) -> int | PrepaidError:
         if left is not None and left < wanted.minimum:
             return LeaseCapReached("cap", cap)
         amount = amount if left is None else min(amount, left)
+    if wanted.key_no is not None:
+        room = key_rows.left_under_cap(unit, wanted, wanted.key_no)
+        if isinstance(room, PrepaidError):
+            return why_not_active(unit, wanted.session_id, owner) or room
+        amount = min(amount, room)
     granted = _reserve_up_to(unit, wanted, owner, amount)
-    if wanted.lease_id is not None and not isinstance(granted, PrepaidError):
+    if isinstance(granted, PrepaidError):
+        return granted
+    if wanted.lease_id is not None:
         unit.run(_LEASE_RESERVE, (granted, wanted.session_id, wanted.lease_id))
+    if wanted.key_no is not None:
+        key_rows.reserve_under_cap(unit, wanted.session_id, wanted.key_no, granted)
     return granted
 
 

@@ -23,7 +23,6 @@ from prepaid.store.operations import (
     CreateSession,
     Limits,
     Release,
-    SetKey,
     SetState,
 )
 from prepaid.store.sqlite import pool_rows
@@ -36,14 +35,15 @@ from prepaid.store.sqlite.account_rows import (
     why_not_live,
 )
 from prepaid.store.sqlite.deposits import take_deposit
+from prepaid.store.sqlite.key_rows import insert_first_key
 from prepaid.store.sqlite.money import release
 from prepaid.store.sqlite.replay import earlier, remember, remember_refusal
 from prepaid.store.sqlite.unit import Unit, handles
 
 _INSERT_SESSION = """
   INSERT INTO session (session_id, name, metadata, preferences, tags, created_ms, auto_save, idle_ms,
-                       due_ms, seen_ms, key_digest)
-  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?6, ?10)"""
+                       due_ms, seen_ms)
+  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?6)"""
 
 _MARK_CLOSED = """
   UPDATE account SET state = ?1 WHERE session_id = ?2 RETURNING owner, available, held"""
@@ -183,9 +183,10 @@ def _describe(unit: Unit, wanted: CreateSession) -> None:
             wanted.auto_save,
             wanted.idle_ms,
             _due(unit.now_ms, wanted.idle_ms, wanted.expires_ms),
-            wanted.key_digest,
         ),
     )
+    if wanted.key_digest is not None:
+        insert_first_key(unit, wanted.session_id, wanted.owner, wanted.key_digest)
 
 
 @handles(SetState)
@@ -279,12 +280,3 @@ def close_now(unit: Unit, session_id: str, state: SessionState, key: str) -> Clo
         (unit.now_ms, session_id),
     )
     return Closed(session_id, owner, available, held, expired=state == SessionState.EXPIRED)
-
-
-@handles(SetKey)
-def set_key(unit: Unit, work: SetKey) -> PrepaidError | None:
-    """Replace the session's API key."""
-    reason = why_not_live(unit, work.session_id, work.owner)
-    if reason is None:
-        unit.run("UPDATE session SET key_digest = ? WHERE session_id = ?", (work.key_digest, work.session_id))
-    return reason

@@ -9,7 +9,7 @@ from prepaid.errors import HoldNotFound, HoldResolved, PrepaidError
 from prepaid.records import HoldState, SessionState
 from prepaid.store.lines import payload
 from prepaid.store.operations import Reconcile, Release, Settle, Settled
-from prepaid.store.sqlite import chat_rows
+from prepaid.store.sqlite import chat_rows, key_rows
 from prepaid.store.sqlite.account_rows import INSERT_LINE, pay_out, post
 from prepaid.store.sqlite.replay import remember
 from prepaid.store.sqlite.unit import Unit, handles
@@ -21,7 +21,7 @@ _COST_UNKNOWN = -1
 _RESOLVE = """
   UPDATE hold SET state = ?1, captured = min(amount, ?2), cost = ?2
   WHERE session_id = ?3 AND key = ?4 AND state = 0
-  RETURNING amount, captured, actor, chat_no, lease_id"""
+  RETURNING amount, captured, actor, chat_no, lease_id, key_no"""
 
 _CAPTURE = """
   UPDATE account SET available = available + ?1 - ?2, held = held - ?1, spent = spent + ?2,
@@ -46,13 +46,15 @@ def settle(unit: Unit, work: Settle) -> Settled | PrepaidError:
     resolved = unit.one(_RESOLVE, (HoldState.CAPTURED, work.cost, work.session_id, work.key))
     if resolved is None:
         return _settled_before(unit, work)
-    amount, captured, actor, chat_no, lease_id = resolved
+    amount, captured, actor, chat_no, lease_id, key_no = resolved
     available = _capture(unit, work, amount, captured, actor, chat_no)
     shortfall = work.cost - captured
     if shortfall:
         post(unit, work.session_id, "shortfall", "loss", "provider", shortfall, work.key, model=work.model)
     if lease_id is not None:
         unit.run(_LEASE_SETTLE, (amount, captured, work.session_id, lease_id))
+    if key_no is not None:
+        key_rows.settle_under_cap(unit, work.session_id, key_no, amount, captured)
     if chat_no:
         chat_rows.close_turn(unit, work.session_id, chat_no, captured, work.turn)
     if work.response is not None:
@@ -122,11 +124,13 @@ def release(unit: Unit, work: Release) -> Settled | PrepaidError:
     resolved = unit.one(_RESOLVE, (HoldState.RELEASED, 0, work.session_id, work.key))
     if resolved is None:
         return _released_before(unit, work)
-    amount, _, _, chat_no, lease_id = resolved
+    amount, _, _, chat_no, lease_id, key_no = resolved
     if chat_no:
         chat_rows.abandon_turn(unit, work.session_id, chat_no)
     if lease_id is not None:
         unit.run(_LEASE_SETTLE, (amount, 0, work.session_id, lease_id))
+    if key_no is not None:
+        key_rows.settle_under_cap(unit, work.session_id, key_no, amount, 0)
     if work.loss:
         post(unit, work.session_id, "exposure", "loss", "provider", work.loss, work.key)
     available = _give_back(unit, work.session_id, amount, requests=0)

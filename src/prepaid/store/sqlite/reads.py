@@ -24,6 +24,7 @@ from prepaid.store.messages import unpack
 from prepaid.store.operations import Lease
 from prepaid.store.sqlite.account_rows import DEPOSIT_PREFIX
 from prepaid.store.sqlite.reads_audit import AuditReads
+from prepaid.store.sqlite.reads_keys import KeyReads
 
 __all__ = ["Reads"]
 
@@ -33,7 +34,7 @@ _ACCOUNT = """
 
 _SESSION = """
   SELECT session_id, owner, asset, state, name, metadata, preferences, tags, created_ms, closed_ms,
-         expires_ms, current_chat, chat_count, auto_save, idle_ms, key_digest
+         expires_ms, current_chat, chat_count, auto_save, idle_ms
   FROM account JOIN session USING (session_id)"""
 
 _OWNED = "SELECT session_id, owner, asset FROM account"
@@ -63,7 +64,7 @@ _LIVE = (SessionState.ACTIVE, SessionState.PAUSED)
 _ALL = (*_LIVE, SessionState.CLOSED, SessionState.EXPIRED)
 
 
-class Reads(AuditReads):
+class Reads(AuditReads, KeyReads):
     """Read-only questions to one database."""
 
     # --- accounts and statements -----------------------------------------------------------------
@@ -217,9 +218,10 @@ class Reads(AuditReads):
         return row[0], row[1]
 
     def lease(self, session_id: str, lease_id: str) -> tuple[Lease, int] | None:
-        """A lease and what was spent under it."""
+        """A lease and what was spent under it; one that was given back expired then."""
         row = self.row(
-            "SELECT session_id, lease_id, owner, taker, cap, lease.expires_ms, lease.spent"
+            "SELECT session_id, lease_id, owner, taker, cap,"
+            " min(lease.expires_ms, coalesce(ended_ms, lease.expires_ms)), lease.spent"
             " FROM lease JOIN account USING (session_id) WHERE session_id = ? AND lease_id = ?",
             (session_id, lease_id),
         )

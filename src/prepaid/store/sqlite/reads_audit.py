@@ -102,6 +102,17 @@ _RULES: Final = {
       LEFT JOIN (SELECT session_id, lease_id, sum(captured) AS counted FROM hold
                  GROUP BY session_id, lease_id) USING (session_id, lease_id)
       WHERE spent <> coalesce(counted, 0)""",
+    "a key with a cap has reserved what its open holds hold": """
+      SELECT holder || '.' || number, reserved, coalesce(counted, 0) FROM api_key
+      LEFT JOIN (SELECT session_id AS holder, key_no AS number, sum(amount) AS counted FROM hold
+                 WHERE state = 0 GROUP BY session_id, key_no) USING (holder, number)
+      WHERE reserved <> coalesce(counted, 0)""",
+    "a key with a cap has spent what its holds captured, and stays within": """
+      SELECT holder || '.' || number, reserved + spent, min(reserved + coalesce(counted, 0), coalesce(cap, 0))
+      FROM api_key
+      LEFT JOIN (SELECT session_id AS holder, key_no AS number, sum(captured) AS counted FROM hold
+                 GROUP BY session_id, key_no) USING (holder, number)
+      WHERE spent <> coalesce(counted, 0) OR reserved + spent > coalesce(cap, 0)""",
     "a lease stays within its cap": """
       SELECT session_id || ' ' || lease_id, reserved + spent, cap FROM lease WHERE reserved + spent > cap""",
     "a pooled session is live, and its lease runs": f"""

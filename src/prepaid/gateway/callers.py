@@ -1,0 +1,139 @@
+"""Who sends a request, by the API key in it, and whose money it may spend.
+
+Read from the database at every request: a key that was revoked, in whatever process, does not work again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from prepaid.errors import AuthenticationError, InvalidRequestError, ModelNotAllowed, PermissionDenied
+from prepaid.gateway.asgi import Request
+from prepaid.meter import Payer
+from prepaid.records import ApiKeyRecord, KeyKind
+from prepaid.sessions.key_ring import payer_of
+from prepaid.sessions.leased import LeasedSession
+from prepaid.sessions.manager import SessionManager
+from prepaid.sessions.session import Session
+
+__all__ = ["Callers", "SessionCaller"]
+
+_BEARER: Final = b"bearer "
+_NAMES: Final = {
+    KeyKind.OPERATOR: "the operator",
+    KeyKind.USER: "a user",
+    KeyKind.SESSION: "a session",
+}
+"""How kinds of keys are told."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCaller:
+    """A request that spends a session's money: by its own key, or by a user's key and its id."""
+
+    key_id: str
+    payer: Payer
+
+    @property
+    def session_id(self) -> str:
+        """The session that pays."""
+        return self.payer.session_id
+
+    @property
+    def owner(self) -> str:
+        """Who spends: the session's owner, or the taker of a lease on it."""
+        return self.payer.owner
+
+    def check_model(self, name: str) -> None:
+        """Refuse a model that the key is not for. ``Meter.open`` does so too, after the request was read.
+
+        Raises:
+            ModelNotAllowed: it has a list of models without this one.
+        """
+        allowed = self.payer.models
+        if allowed is not None and name not in allowed:
+            raise ModelNotAllowed(name, allowed)
+
+
+class Callers:
+    """Recognises callers; holds nothing but the manager."""
+
+    def __init__(self, manager: SessionManager) -> None:
+        self._manager = manager
+
+    def payer(self, request: Request) -> SessionCaller:
+        """The session that pays for this request.
+
+        A user's key goes with ``X-Prepaid-Session``, and with ``X-Prepaid-Lease`` where it is a lease's.
+
+        Raises:
+            AuthenticationError: there is no valid key.
+            PermissionDenied: it is the operator's, who spends nobody's money.
+            InvalidRequestError: a user's key without a session.
+            SessionNotFound, LeaseNotFound: not this user's.
+        """
+        record = self.key(request)
+        request.session_id = record.holder if record.kind is KeyKind.SESSION else None
+        if record.kind is KeyKind.SESSION:
+            return SessionCaller(record.key_id, payer_of(record))
+        self._require(record, KeyKind.USER, "a session, or a user")
+        session_id = _text(request, b"x-prepaid-session")
+        if session_id is None:
+            raise InvalidRequestError(
+                "A user's key does not say which session pays.",
+                remedy="Send its id as X-Prepaid-Session, or use the session's key.",
+            )
+        lease_id = _text(request, b"x-prepaid-lease")
+        spent: Session | LeasedSession = (
+            self._manager.get_session(session_id, record.owner)
+            if lease_id is None
+            else self._manager.get_lease(session_id, lease_id, record.owner)
+        )
+        request.session_id = spent.session_id
+        return SessionCaller(record.key_id, replace(spent.payer, models=record.models))
+
+    def key(self, request: Request) -> ApiKeyRecord:
+        """The key that the request was sent with, of whatever kind.
+
+        Raises:
+            AuthenticationError: none, or not a valid one.
+        """
+        given = request.header(b"authorization")
+        if given is None or given[: len(_BEARER)].lower() != _BEARER:
+            raise AuthenticationError(
+                "The request has no API key.", remedy="Send it as Authorization: Bearer pp_…"
+            )
+        return self._manager.identify(given[len(_BEARER) :].strip().decode("latin-1"))
+
+    def user(self, request: Request) -> ApiKeyRecord:
+        """The key of a user; ``owner`` is who.
+
+        Raises:
+            AuthenticationError: there is no valid key.
+            PermissionDenied: it is of another kind.
+        """
+        record = self.key(request)
+        self._require(record, KeyKind.USER, "a user")
+        return record
+
+    def operator(self, request: Request) -> ApiKeyRecord:
+        """A key of the operator's.
+
+        Raises:
+            AuthenticationError: there is no valid key.
+            PermissionDenied: it is of another kind.
+        """
+        record = self.key(request)
+        self._require(record, KeyKind.OPERATOR, "the operator")
+        return record
+
+    @staticmethod
+    def _require(record: ApiKeyRecord, kind: KeyKind, required: str) -> None:
+        if record.kind is not kind:
+            raise PermissionDenied(_NAMES[record.kind], required)
+
+
+def _text(request: Request, name: bytes) -> str | None:
+    given = request.header(name)
+    return None if given is None else given.decode("latin-1")
