@@ -39,6 +39,7 @@ PrepaidError                    .code  .retryable  .remedy
 │  ├─ StoreBusy · StoreFull · StoreReadOnly · StoreCorrupted · StoreTooNew
 │  └─ SessionDataUnreadable
 ├─ StatementInvalid
+├─ GatewayStopping              over HTTP: it was asked to end
 └─ ConfigError                  at start only
 
 A message names the value, the limit and the remedy. ``code`` is the class name in
@@ -68,6 +69,7 @@ __all__ = [
     "ConflictError",
     "ConsensusTimeout",
     "CurrencyMismatch",
+    "GatewayStopping",
     "HoldNotFound",
     "HoldResolved",
     "IdempotencyConflict",
@@ -712,6 +714,15 @@ class StatementInvalid(PrepaidError):
     def __init__(self, line: int | None, what: str) -> None:
         self.line = line
         super().__init__(what, remedy="Fetch it again from the operator and compare.")
+
+
+class GatewayStopping(PrepaidError):
+    """Over HTTP: the gateway was told to stop, and this request did not end in time."""
+
+    retryable = True
+
+    def __init__(self) -> None:
+        super().__init__("The gateway is stopping.", remedy="Retry in a moment.")
 
 
 class ConfigError(PrepaidError):

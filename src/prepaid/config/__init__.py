@@ -32,12 +32,20 @@ from prepaid.config.sections import (
     PriceSettings,
     Seconds,
     SessionSettings,
+    TelemetrySettings,
     UpstreamSettings,
 )
 from prepaid.errors import ConfigError, CurrencyMismatch
 from prepaid.money import AMOUNT_MAX, Currency, currency
 
-__all__ = ["GatewaySettings", "PriceSettings", "SessionSettings", "Settings", "UpstreamSettings"]
+__all__ = [
+    "GatewaySettings",
+    "PriceSettings",
+    "SessionSettings",
+    "Settings",
+    "TelemetrySettings",
+    "UpstreamSettings",
+]
 
 FILE_NAME: Final = "prepaid.toml"
 OFFLINE: Final = "offline"
@@ -68,6 +76,7 @@ class Settings(BaseSettings):
     minimum_balance: BaseUnits = 0
     sessions: SessionSettings = SessionSettings()
     gateway: GatewaySettings = GatewaySettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     upstreams: dict[str, UpstreamSettings] = {}
     prices: dict[str, PriceSettings] = {}
     fallbacks: dict[str, tuple[str, ...]] = {}
@@ -166,6 +175,7 @@ _KNOWN: Final = {
     "": tuple(Settings.model_fields),
     "sessions": tuple(SessionSettings.model_fields),
     "gateway": tuple(GatewaySettings.model_fields),
+    "telemetry": tuple(TelemetrySettings.model_fields),
     "upstreams": tuple(UpstreamSettings.model_fields),
     "prices": tuple(PriceSettings.model_fields),
 }

@@ -28,6 +28,7 @@ __all__ = [
     "PriceSettings",
     "Seconds",
     "SessionSettings",
+    "TelemetrySettings",
     "UpstreamSettings",
 ]
 
@@ -124,6 +125,19 @@ class GatewaySettings(Section):
     requests_per_key_max: Count = 1024
     metrics: Literal["operator", "loopback", "anyone", "nobody"] = "operator"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class TelemetrySettings(Section):
+    """``[telemetry]``: where traces go. Nowhere, unless an endpoint is named."""
+
+    endpoint: Url | None = None
+    service_name: str = Field(default="prepaid", min_length=1)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether an endpoint is configured, here or in ``OTEL_EXPORTER_OTLP_(TRACES_)ENDPOINT``."""
+        variables = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+        return self.endpoint is not None or any(os.environ.get(name) for name in variables)
 
 
 class UpstreamSettings(Section):

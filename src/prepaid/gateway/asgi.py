@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from typing import Any, Final
 
 from prepaid.errors import ValueTooLarge
+from prepaid.records import Usage
 
 __all__ = ["Application", "ClientGone", "Header", "Message", "Receive", "Request", "Scope", "Send", "to_json"]
 
@@ -38,9 +39,9 @@ class ClientGone(Exception):
 class Request:
     """One request and its reply.
 
-    Handlers call ``reply`` once, or ``start``, any number of ``chunk``, ``end``. What they write into
-    ``session_id``, ``model`` and ``cost`` goes into the log; ``route`` is the template that matched, and
-    ``tail`` what stood for its ``*``.
+    Handlers call ``reply`` once, or ``start``, any number of ``chunk``, ``end``. Logs and traces tell what
+    they write into ``session_id``, ``model``, ``provider``, ``usage`` and ``cost``. ``route`` is the template
+    that matched, and ``tail`` what stood for its ``*``.
     """
 
     __slots__ = (
@@ -51,14 +52,17 @@ class Request:
         "cost",
         "id",
         "is_ended",
+        "is_stream",
         "method",
         "model",
         "path",
+        "provider",
         "route",
         "scope",
         "session_id",
         "status",
         "tail",
+        "usage",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,8 +74,12 @@ class Request:
         self.status = 0
         """Of the reply; 0 until it has begun."""
         self.is_ended = False
+        self.is_stream = False
+        """Whether the reply comes in pieces."""
         self.session_id: str | None = None
         self.model: str | None = None
+        self.provider: str | None = None
+        self.usage: Usage | None = None
         self.cost: int | None = None
         """Base units of the session's currency."""
         self._receive = receive
@@ -154,6 +162,7 @@ class Request:
 
         Once the client is gone, pieces go nowhere: ``gone`` tells.
         """
+        self.is_stream = True
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def end(self) -> None:

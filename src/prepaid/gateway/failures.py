@@ -37,6 +37,7 @@ STATUS: Final[dict[type[PrepaidError], int]] = {
     errors.StoreCorrupted: 500,
     errors.StoreTooNew: 500,
     errors.SessionDataUnreadable: 500,
+    errors.GatewayStopping: 503,
     errors.StatementInvalid: 422,
     errors.ConfigError: 500,
 }

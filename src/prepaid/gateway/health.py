@@ -1,13 +1,21 @@
-"""``/healthz`` and ``/readyz``: whether the process lives, and whether it can take money."""
+"""``/healthz``, ``/readyz`` and ``/metrics``: for load balancers and Prometheus."""
 
 from __future__ import annotations
 
+import asyncio
+import ipaddress
+from collections.abc import Callable
 from typing import Final
 
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from prepaid.errors import RouteNotFound
 from prepaid.gateway.asgi import Request
 from prepaid.gateway.parts import Parts, Routes
 
 __all__ = ["ROUTES"]
+
+_METRICS_TYPE: Final = (b"content-type", CONTENT_TYPE_PLAIN_0_0_4.encode())
 
 
 async def _alive(request: Request, _: Parts) -> None:
@@ -16,7 +24,7 @@ async def _alive(request: Request, _: Parts) -> None:
 
 
 async def _ready(request: Request, parts: Parts) -> None:
-    """The database answers, and its queue of writes has room.
+    """The database answers.
 
     Raises:
         StoreError: it does not; a load balancer then sends requests elsewhere.
@@ -25,4 +33,44 @@ async def _ready(request: Request, parts: Parts) -> None:
     await request.reply_json(200, {"status": "ready"})
 
 
-ROUTES: Final[Routes] = {"/healthz": {"GET": _alive}, "/readyz": {"GET": _ready}}
+async def _metrics(request: Request, parts: Parts) -> None:
+    """All workers' numbers.
+
+    Raises:
+        RouteNotFound: they are nobody's business, or not this client's.
+        AuthenticationError, PermissionDenied: they are for the operator's key.
+    """
+    _READERS[parts.settings.gateway.metrics](request, parts)
+    body = await asyncio.to_thread(parts.metrics.told)
+    await request.reply(200, [_METRICS_TYPE], body)
+
+
+def _check_operator(request: Request, parts: Parts) -> None:
+    parts.callers.operator(request)
+
+
+def _check_loopback(request: Request, _: Parts) -> None:
+    if not ipaddress.ip_address(request.client).is_loopback:
+        raise RouteNotFound(request.path)
+
+
+def _check_nothing(_: Request, __: Parts) -> None:
+    pass
+
+
+def _refuse(request: Request, _: Parts) -> None:
+    raise RouteNotFound(request.path)
+
+
+_READERS: Final[dict[str, Callable[[Request, Parts], None]]] = {
+    "operator": _check_operator,
+    "loopback": _check_loopback,
+    "anyone": _check_nothing,
+    "nobody": _refuse,
+}
+
+ROUTES: Final[Routes] = {
+    "/healthz": {"GET": _alive},
+    "/readyz": {"GET": _ready},
+    "/metrics": {"GET": _metrics},
+}

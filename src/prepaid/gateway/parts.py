@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from prepaid.config import Settings
+from prepaid.config import Settings, TelemetrySettings
+from prepaid.errors import ConfigError
 from prepaid.gateway.asgi import Request
+from prepaid.gateway.callers import Callers
 from prepaid.gateway.limits import Slots
+from prepaid.gateway.logs import AccessLog
+from prepaid.gateway.metrics import Metrics
 from prepaid.sessions.manager import SessionManager
 from prepaid.sessions.workspace import Workspace
+
+if TYPE_CHECKING:
+    from prepaid.gateway.tracing import Tracing
 
 __all__ = ["Handler", "Parts", "Routes"]
 
@@ -25,23 +33,55 @@ class Parts:
 
     settings: Settings
     manager: SessionManager
+    callers: Callers
     slots: Slots
     """Requests in flight, by key."""
+    metrics: Metrics
+    access_log: AccessLog
+    tracing: Tracing | None
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
         """The parts for these settings."""
+        tracing = _tracing(settings.telemetry)
         manager = SessionManager(settings=settings)
-        return cls(settings, manager, Slots(settings.gateway.requests_per_key_max))
+        slots = Slots(settings.gateway.requests_per_key_max)
+        metrics = Metrics()
+        parts = cls(settings, manager, Callers(manager), slots, metrics, AccessLog(), tracing)
+        parts.workspace.meter.listener = metrics.note_settled
+        return parts
 
     @property
     def workspace(self) -> Workspace:
         """What stands behind the manager, for the hot path: store, ledger, meter, catalogue."""
         return self.manager._workspace  # noqa: SLF001 -- handlers work on the books without a handle each
 
+    def note(self, request: Request, seconds: float) -> None:
+        """A request is answered: count it, log it, trace it."""
+        self.metrics.note(request, seconds)
+        self.access_log.note(request, seconds)
+        if self.tracing is not None:
+            self.tracing.note(request, seconds)
+
     async def aclose(self) -> None:
-        """Stop what runs in the background and close the database."""
+        """Stop what runs in the background, close the database, and write and send what is left to tell."""
         await self.manager.shutdown()
+        if self.tracing is not None:
+            await asyncio.to_thread(self.tracing.close)
+        self.access_log.flush()
+
+
+def _tracing(settings: TelemetrySettings) -> Tracing | None:
+    if not settings.is_wanted:
+        return None
+    try:
+        from prepaid.gateway.tracing import Tracing  # noqa: PLC0415 -- an extra, and slow to import
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"Traces are configured, but {error.name} is not installed.",
+            remedy='pip install "prepaid[telemetry]", or take the endpoint out.',
+        ) from None
+    return Tracing(settings)
 
 
 Handler = Callable[[Request, Parts], Awaitable[None]]

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
+import multiprocessing
+import os
+import resource
+import signal
 import socket
+import tempfile
 from typing import Final
 
 import uvicorn
@@ -13,10 +20,15 @@ from prepaid.config import Settings
 from prepaid.errors import ConfigError
 from prepaid.gateway import logs
 from prepaid.gateway.app import Gateway
+from prepaid.gateway.metrics import FOLDER_VARIABLE
+from prepaid.gateway.protocol import GuardedProtocol
 
 __all__ = ["application", "serve"]
 
 _BACKLOG: Final = 2048
+_KEEP_ALIVE_NEVER: Final = 2**31
+"""Seconds after which uvicorn would close an idle connection: ``GuardedProtocol`` does."""
+
 _logger = logging.getLogger("prepaid.gateway")
 
 
@@ -28,7 +40,7 @@ def application() -> Gateway:
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT. A worker that dies is replaced; if we die, workers end by themselves.
 
     Workers read their settings from environment and file, so ``settings`` must be what these say.
 
@@ -36,14 +48,24 @@ def serve(settings: Settings) -> None:
         ConfigError: the address cannot be listened on.
     """
     logs.configure(settings.gateway.log_level)
+    _raise_limit_of_files()
     listener = _listener(settings.gateway.host, settings.gateway.port)
     host, port = listener.getsockname()[:2]
     _logger.info("listening", extra={"host": host, "port": port, "workers": settings.gateway.workers})
     config = _config(settings)
     if settings.gateway.workers == 1:
         uvicorn.Server(config).run(sockets=[listener])
-    else:
+        return
+    with tempfile.TemporaryDirectory(prefix="prepaid-metrics-") as folder:
+        os.environ[FOLDER_VARIABLE] = folder
         Multiprocess(config, sockets=[listener]).run()
+
+
+async def leave_with_parent() -> None:
+    """Called every second in a worker: one whose parent was killed must not go on alone."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _config(settings: Settings) -> uvicorn.Config:
@@ -51,7 +73,7 @@ def _config(settings: Settings) -> uvicorn.Config:
         "prepaid.gateway.server:application",
         factory=True,
         loop="uvloop",
-        http="httptools",
+        http=GuardedProtocol,
         ws="none",
         lifespan="on",
         workers=settings.gateway.workers,
@@ -60,7 +82,10 @@ def _config(settings: Settings) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=int(settings.gateway.grace_seconds),
+        timeout_keep_alive=_KEEP_ALIVE_NEVER,
+        timeout_graceful_shutdown=math.ceil(settings.gateway.grace_seconds),
+        callback_notify=leave_with_parent,
+        timeout_notify=1,
     )
 
 
@@ -73,3 +98,10 @@ def _listener(host: str, port: int) -> socket.socket:
             f"Cannot listen on {host} port {port}: {error.strerror or error}.",
             remedy="Choose another --host or --port, or stop what listens there.",
         ) from None
+
+
+def _raise_limit_of_files() -> None:
+    """Each connection is an open file, and the usual soft limit of 1,024 is below ``connections_max``."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # some systems say "unlimited" and refuse it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -161,6 +161,8 @@ class PaidCall:
         except Exception:
             self.is_resolved = False  # nothing was changed
             raise
+        if self.meter.listener is not None:
+            self.meter.listener(self, work, settled)
         self.measure = None  # it leads back here, and a circle is freed late
         return settled
 

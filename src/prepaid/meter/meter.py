@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 from weakref import WeakSet
@@ -30,6 +30,9 @@ from prepaid.store.operations import (
     PlaceTaken,
     Progress,
     Reconcile,
+    Release,
+    Settle,
+    Settled,
 )
 
 __all__ = ["ATTEMPTS_MAX", "REQUEST_KEY_LENGTH_MAX", "Meter"]
@@ -47,6 +50,8 @@ class Meter:
     def __init__(self, ledger: Ledger, hold_lasts: timedelta) -> None:
         self.ledger = ledger
         self.running: WeakSet[PaidCall] = WeakSet()
+        self.listener: Callable[[PaidCall, Settle | Release, Settled], None] | None = None
+        """Told of each settlement once it is durable, for whoever counts them. It must not fail."""
         self._hold_lasts = hold_lasts
         self._heart: asyncio.Task[None] | None = None
 

@@ -91,6 +91,11 @@ class Catalogue:
             self._resolved[name] = (today, model)
         return model
 
+    @property
+    def upstreams(self) -> Iterable[Upstream]:
+        """Those that were asked so far."""
+        return self._upstreams.values()
+
     def forwarding(self, name: str) -> tuple[Upstream, str] | None:
         """Whom to forward requests for this model or id to, and what it is called there.
 

@@ -28,7 +28,14 @@ class Circuit:
         self._pause_seconds = pause_seconds
         self._clock = clock
         self._failures = 0
+        self.failures = 0
+        """All there ever were, for whoever counts them."""
         self._tries_at = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has failed so often that it is left alone, but for a try after each pause."""
+        return self._failures >= self._failures_max
 
     def check(self) -> None:
         """Whether to ask now.
@@ -36,7 +43,7 @@ class Circuit:
         Raises:
             UpstreamUnavailable: it failed too often, and it is not yet time to try again.
         """
-        if self._failures < self._failures_max:
+        if not self.is_open:
             return
         seconds = self._tries_at - self._clock()
         if seconds > 0:
@@ -51,5 +58,6 @@ class Circuit:
     def failed(self) -> None:
         """It could not be reached, broke off, fell silent, or says that it is broken."""
         self._failures += 1
-        if self._failures >= self._failures_max:
+        self.failures += 1
+        if self.is_open:
             self._tries_at = self._clock() + self._pause_seconds

@@ -86,6 +86,11 @@ class GroupCommit:
             self._start()
         return future
 
+    @property
+    def queued(self) -> int:
+        """How many operations wait to be written."""
+        return len(self._queue)
+
     async def aclose(self) -> None:
         """Finish what is queued, then close the database. Doing it again does nothing."""
         self._closed = True

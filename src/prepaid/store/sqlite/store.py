@@ -92,6 +92,11 @@ class SqliteStore:
         """Tell ``listener`` of every batch of operations once it is durable, refused ones included."""
         self._writer.listener = listener
 
+    @property
+    def queued(self) -> int:
+        """How many changes wait to be written."""
+        return self._writer.queued
+
     async def report(self, question: Callable[[Reads], T]) -> T:
         """Answer an unbounded question in a thread, on a connection of its own."""
         return await asyncio.to_thread(self._answer, question)

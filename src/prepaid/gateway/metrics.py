@@ -1,0 +1,110 @@
+"""Numbers for Prometheus (spec D5): counted where things happen, added up over all worker processes.
+
+With several workers, ``prepaid serve`` sets ``PROMETHEUS_MULTIPROC_DIR`` before they start: each writes its
+numbers to files there, and whoever is asked adds up all of them, those of workers that died included.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from prepaid.gateway.asgi import Request
+from prepaid.meter import PaidCall
+from prepaid.store.operations import Release, Settle, Settled
+
+if TYPE_CHECKING:
+    from prepaid.gateway.parts import Parts
+
+__all__ = ["FOLDER_VARIABLE", "Metrics"]
+
+FOLDER_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
+_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+class Metrics:
+    """One worker's numbers. Make one in each process: names are registered once."""
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"prepaid_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"prepaid_{name}", text, labels, registry=registry, multiprocess_mode="livesum")
+
+        self._requests = counter("http_requests", "Requests answered.", "method", "route", "status")
+        self._seconds = Histogram(
+            "prepaid_http_request_seconds",
+            "From the first byte of a request's body to the last of its reply.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._captured = counter("captured_base_units", "What requests cost.", "model")
+        self._shortfall = counter("shortfall_base_units", "Billed above the hold: our loss.", "model")
+        self._exposure = counter("exposure_base_units", "Delivered but not paid for: our loss.", "model")
+        self._units = counter("model_units", "Tokens or bytes paid for.", "model", "direction")
+        self._upstream_failures = counter("upstream_failures", "Attempts that failed.", "upstream")
+        self._circuit_open = gauge("upstream_circuit_open", "1 where an upstream is left alone.", "upstream")
+        self._in_flight = gauge("http_requests_in_flight", "Requests being answered.")
+        self._streams = gauge("http_streams_in_flight", "Those of them that stream.")
+        self._connections = gauge("http_connections", "Open connections.")
+        self._holds = gauge("holds_running", "Holds with a model call behind them.")
+        self._queue = gauge("store_queue", "Changes waiting for the database.")
+        self._failures_told: dict[str, int] = {}
+
+    def note(self, request: Request, seconds: float) -> None:
+        """A request is answered. A reply that never began counts as status 499."""
+        route = request.route or "(none)"
+        self._requests.labels(request.method, route, str(request.status or 499)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def note_settled(self, call: PaidCall, work: Settle | Release, settled: Settled) -> None:
+        """A model call has cost something, or failed."""
+        if isinstance(work, Release):
+            self._exposure.labels(call.quoted.model).inc(work.loss)
+            return
+        self._captured.labels(work.model).inc(settled.captured)
+        self._shortfall.labels(work.model).inc(settled.shortfall)
+        self._units.labels(work.model, "input").inc(work.input_units)
+        self._units.labels(work.model, "output").inc(work.output_units)
+
+    def sample(self, parts: Parts, running: Collection[Request], connections: int) -> None:
+        """What is read off rather than counted, as it is now."""
+        self._in_flight.set(len(running))
+        self._streams.set(sum(request.is_stream for request in running))
+        self._connections.set(connections)
+        self._holds.set(len(parts.workspace.meter.running))
+        self._queue.set(parts.workspace.store.queued)
+        for upstream in parts.workspace.catalogue.upstreams:
+            name, circuit = upstream.name, upstream.circuit
+            self._circuit_open.labels(name).set(circuit.is_open)
+            self._upstream_failures.labels(name).inc(circuit.failures - self._failures_told.get(name, 0))
+            self._failures_told[name] = circuit.failures
+
+    def told(self) -> bytes:
+        """All numbers of all workers in Prometheus' text format. Reads files; run it in a thread."""
+        folder = os.environ.get(FOLDER_VARIABLE)
+        if folder is None:
+            return generate_latest(self._registry)
+        _forget_the_dead(Path(folder))
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=folder)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """What a killed worker had in flight is not in flight any more; what it counted stays."""
+    pids = {int(path.stem.rsplit("_", 1)[1]) for path in folder.glob("gauge_live*_*.db")}
+    for pid in pids:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid, path=str(folder))  # type: ignore[no-untyped-call]

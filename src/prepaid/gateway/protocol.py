@@ -1,0 +1,266 @@
+"""HTTP on one connection, within limits: of time, size and number. Below the application, above the socket.
+
+uvicorn's parser refuses what could be read in two ways (both ``Content-Length`` and ``Transfer-Encoding``,
+folded headers, bare line feeds). It sets no limit to what it accepts; this does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from prepaid.config import GatewaySettings
+
+__all__ = ["GuardedProtocol", "Watch"]
+
+SWEEP_SECONDS: Final = 0.5
+"""How exact the limits of time are. One look at all connections is cheaper than timers for each request."""
+
+
+class _Phase(Enum):
+    IDLE = auto()
+    """Between requests, or before the first."""
+    HEAD = auto()
+    BODY = auto()
+    REPLY = auto()
+    CLOSING = auto()
+    """What was written has still to be read by the client."""
+
+
+class Watch:
+    """Every open connection of this process; closes those that stand still for too long."""
+
+    def __init__(self, limits: GatewaySettings) -> None:
+        self.limits = limits
+        self.now = 0.0
+        """The loop's time at the last look; exact enough for limits of seconds."""
+        self._open: dict[GuardedProtocol, None] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to look. In the event loop that serves."""
+        self.now = asyncio.get_running_loop().time()
+        self._task = asyncio.get_running_loop().create_task(self._look())
+
+    async def aclose(self) -> None:
+        """Stop."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    def admit(self, connection: GuardedProtocol) -> bool:
+        """Take it in. If there is no room, the connection that is idle for longest makes some."""
+        if len(self._open) >= self.limits.connections_max:
+            idle = next((each for each in self._open if each.is_idle), None)
+            if idle is None:
+                return False
+            idle.give_up()
+        self._open[connection] = None
+        return True
+
+    def forget(self, connection: GuardedProtocol) -> None:
+        """It is closed."""
+        self._open.pop(connection, None)
+
+    def touch(self, connection: GuardedProtocol) -> None:
+        """It has just become idle: last in the row of those that make room."""
+        if connection in self._open:
+            del self._open[connection]
+            self._open[connection] = None
+
+    async def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self.now = loop.time()
+            for connection in list(self._open):
+                connection.check(self.now)
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """uvicorn's connection with a head that is limited and a watch over its time.
+
+    The application puts its ``Watch`` into the lifespan's state, as ``watch``.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._watch: Watch = self.app_state["watch"]
+        self._limits: GatewaySettings = self._watch.limits
+        self._phase = _Phase.IDLE
+        self._since = self._watch.now
+        self._stalled_since: float | None = None
+        self._has_served = False
+        self._head_bytes = 0
+        self._fed_bytes = 0
+        self._refusal = HTTPStatus.BAD_REQUEST
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request has begun that is not answered."""
+        return self._phase is _Phase.IDLE
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take it in, or refuse it with 503."""
+        super().connection_made(transport)
+        if not self._watch.admit(self):
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is closed, by whomever."""
+        self._watch.forget(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse it; a head that does not end is refused before it fills the memory."""
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        if self._phase is _Phase.HEAD:
+            self._fed_bytes += len(data)
+            if self._fed_bytes > self._limits.head_bytes_max and not self.transport.is_closing():
+                self._end(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._head_bytes = self._fed_bytes = 0
+        self._enter(_Phase.HEAD)
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the request's target."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer behind the body."""
+        self._count(len(name) + len(value))
+        if len(self.headers) >= self._limits.headers_max:
+            self._give_reason(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is there. HTTP/1.1 wants exactly one ``Host``; no other version is spoken here."""
+        hosts = sum(1 for name, _ in self.headers if name == b"host")
+        version = self.parser.get_http_version()
+        if version not in {"1.0", "1.1"} or hosts > 1 or (hosts == 0 and version == "1.1"):
+            self._give_reason(HTTPStatus.BAD_REQUEST)
+        self._enter(_Phase.BODY)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._since = self._watch.now
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The whole request is there."""
+        self._enter(_Phase.REPLY)
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """A reply has ended; the next request on this connection may have come already."""
+        super().on_response_complete()
+        self._has_served = True
+        if self.cycle.response_complete and self._phase is _Phase.REPLY:
+            self._enter(_Phase.IDLE)
+            self._watch.touch(self)
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as we write."""
+        self._stalled_since = self._watch.now
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._stalled_since = None
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """What could not be parsed, or was over a limit, ends the connection."""
+        self._end(self._refusal, msg)
+
+    def check(self, now: float) -> None:
+        """Close the connection if what it waits for takes too long."""
+        if self.transport.is_closing() and self._phase is not _Phase.CLOSING:
+            self._enter(_Phase.CLOSING)
+        if self._stalled_since is not None and now - self._stalled_since > self._limits.write_seconds:
+            self.transport.abort()
+        elif self.flow.read_paused or (self._phase is _Phase.HEAD and self._is_replying):
+            self._since = now  # it waits for us
+        elif self._phase is not _Phase.REPLY and now - self._since > self._patience():
+            self._run_out()
+
+    def give_up(self) -> None:
+        """Close an idle connection."""
+        self._watch.forget(self)
+        self.transport.close()
+
+    @property
+    def _is_replying(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _patience(self) -> float:
+        match self._phase:
+            case _Phase.BODY:
+                return self._limits.body_seconds
+            case _Phase.CLOSING:
+                return self._limits.write_seconds
+            case _Phase.IDLE if self._has_served:
+                return self._limits.keep_alive_seconds
+            case _:
+                return self._limits.head_seconds
+
+    def _run_out(self) -> None:
+        match self._phase:
+            case _Phase.CLOSING:
+                self.transport.abort()
+            case _Phase.IDLE:
+                self.transport.close()
+            case _:
+                self._end(HTTPStatus.REQUEST_TIMEOUT)
+
+    def _end(self, status: HTTPStatus, message: str = "") -> None:
+        """Refuse the request that is arriving, unless a reply is under way, which it would be taken for."""
+        if not self._is_replying:
+            self._refuse(status, message)
+        elif self._phase is _Phase.BODY and not self.cycle.response_started and not self.pipeline:
+            self._refuse(status, message)
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: HTTPStatus, message: str = "") -> None:
+        """A reply in plain text from outside of the application, and the end of the connection."""
+        text = (message or status.phrase).encode()
+        head = (
+            b"HTTP/1.1 %d %s\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
+            b"x-should-retry: %s\r\nconnection: close\r\n\r\n"
+        )
+        retry = b"true" if status is HTTPStatus.SERVICE_UNAVAILABLE else b"false"
+        self.transport.write(head % (status, status.phrase.encode(), len(text), retry) + text)
+        self.transport.close()
+
+    def _enter(self, phase: _Phase) -> None:
+        self._phase = phase
+        self._since = self._watch.now
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self._limits.head_bytes_max:
+            self._give_reason(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def _give_reason(self, status: HTTPStatus) -> None:
+        """Stop the parser, which calls ``send_400_response`` then."""
+        self._refusal = status
+        raise ValueError(status.phrase)

@@ -1,0 +1,293 @@
+"""What a connection may do: requests that could be read in two ways, heads without end, clients that dawdle."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import socket
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.running import Gateway
+
+PROBE = str(Path(__file__).parent / "probe.py")
+LIMITS = """
+[gateway]
+head_seconds = 1
+body_seconds = 1
+write_seconds = 1
+keep_alive_seconds = 2
+connections_max = 20
+body_bytes_max = 100000
+requests_per_key_max = 2
+metrics = "anyone"
+"""
+POST = b"POST /test/echo HTTP/1.1\r\nhost: x\r\n"
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
+CHUNKED = POST + b"transfer-encoding: chunked\r\n\r\n"
+GET = b"GET /healthz HTTP/1.1\r\nhost: x\r\n"
+
+
+@pytest.fixture(scope="module")
+def probe(tmp_path_factory):
+    with Gateway(tmp_path_factory.mktemp("probe"), LIMITS, program=(PROBE,)) as running:
+        yield running
+
+
+@pytest.fixture
+def connect(probe):
+    """Opens connections that are closed in the end."""
+    opened = []
+
+    def connected(*pieces, **options):
+        opened.append(Raw(probe, *pieces, **options))
+        return opened[-1]
+
+    yield connected
+    for raw in opened:
+        raw.socket.close()
+
+
+class Raw:
+    """A connection, byte by byte."""
+
+    def __init__(self, gateway, *pieces, receive_buffer=None):
+        self.seen = b""
+        self.socket = socket.socket()
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.settimeout(10)
+        self.socket.connect(("127.0.0.1", gateway.port))
+        for piece in pieces:
+            self.send(piece)
+
+    def send(self, piece):
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused before all was sent;
+            self.socket.sendall(piece)  # what it said can still be read
+
+    def rest(self):
+        """Everything until the server closes the connection."""
+        found = b""
+        with contextlib.suppress(ConnectionResetError):
+            while piece := self.socket.recv(65_536):
+                found += piece
+        return found
+
+    def statuses(self):
+        return [int(line.split()[1]) for line in self.rest().split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
+
+    def reply(self):
+        """The next reply that has a content length: its status and its body."""
+        while b"\r\n\r\n" not in self.seen:
+            self.seen += self._more()
+        head, _, self.seen = self.seen.partition(b"\r\n\r\n")
+        length = int(re.search(rb"content-length: (\d+)", head)[1])
+        while len(self.seen) < length:
+            self.seen += self._more()
+        body, self.seen = self.seen[:length], self.seen[length:]
+        return int(head.split()[1]), body
+
+    def _more(self):
+        piece = self.socket.recv(65_536)
+        assert piece, "closed"
+        return piece
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        pytest.param(POST + b"content-length: 6\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n" + SMUGGLED, id="CL and TE"),
+        pytest.param(POST + b"transfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\n" + SMUGGLED, id="TE and CL"),
+        pytest.param(POST + b"content-length: 4\r\ncontent-length: 5\r\n\r\nabcd" + SMUGGLED, id="two lengths"),
+        pytest.param(POST + b"content-length: 4, 4\r\n\r\nabcd", id="a list of lengths"),
+        pytest.param(POST + b"content-length: +4\r\n\r\nabcd", id="a signed length"),
+        pytest.param(POST + b"transfer-encoding: xchunked\r\n\r\n0\r\n\r\n" + SMUGGLED, id="an unknown encoding"),
+        pytest.param(POST + b"transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n" + SMUGGLED, id="chunked first"),
+        pytest.param(POST + b"content-length : 4\r\n\r\nabcd", id="a blank before the colon"),
+        pytest.param(POST + b"x-a: b\r\n c\r\n\r\n", id="a folded header"),
+        pytest.param(b"GET /healthz HTTP/1.1\nhost: x\n\n", id="bare line feeds"),
+        pytest.param(GET + b"x-a: a\rb\r\n\r\n", id="a bare carriage return"),
+        pytest.param(GET + b"x-a: a\0b\r\n\r\n", id="a NUL"),
+        pytest.param(GET + b"host: y\r\n\r\n", id="two hosts"),
+        pytest.param(b"GET /healthz HTTP/1.1\r\n\r\n", id="no host"),
+        pytest.param(b"GET /healthz HTTP/9.9\r\nhost: x\r\n\r\n", id="an unknown version"),
+        pytest.param(b"GET /healthz\r\n\r\n", id="HTTP/0.9"),
+        pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", id="HTTP/2"),
+        pytest.param(b"CONNECT evil:443 HTTP/1.1\r\nhost: evil\r\n\r\nabc", id="CONNECT"),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"a" * 200, id="TLS"),
+        pytest.param(b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n", id="a raw byte in the path"),
+        pytest.param(CHUNKED + b"fffffffffffffffff\r\nx\r\n0\r\n\r\n", id="a chunk size that overflows"),
+        pytest.param(CHUNKED + b"-1\r\nx\r\n0\r\n\r\n", id="a negative chunk"),
+        pytest.param(CHUNKED + b"1\r\nxy\r\n0\r\n\r\n", id="a chunk that is longer than it says"),
+    ],
+)  # fmt: skip
+def test_what_can_be_read_in_two_ways_is_refused_once_and_ends_the_connection(connect, request_bytes):
+    assert connect(request_bytes).statuses() == [400]
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (GET + b"".join(b"x-%d: y\r\n" % number for number in range(10_000)) + b"\r\n", 431),
+        (GET + b"x-a: " + b"a" * 20_000_000 + b"\r\n\r\n", 431),
+        (GET + b"x-a: " + b"a" * 33_000, 431),
+        (b"GET /" + b"a" * 33_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n", 431),
+        (CHUNKED + b"1\r\nx\r\n0\r\n" + b"x-t: y\r\n" * 200 + b"\r\n", 431),
+    ],
+    ids=["10,000 headers", "a header of 20 MB", "one that does not end", "a long path", "trailers"],
+)
+def test_a_head_is_limited(connect, request_bytes, status):
+    assert connect(request_bytes).statuses() == [status]
+
+
+class TestBodies:
+    def test_one_of_the_longest_is_taken(self, probe):
+        assert probe.post("/test/echo", content=b"x" * 100_000).json() == {"size": 100_000}
+        assert probe.post("/test/echo", content=iter([b"x"] * 1_000)).json() == {"size": 1_000}
+
+    @pytest.mark.parametrize("size", [100_001, 30_000_000])
+    def test_a_longer_one_is_refused_and_told_the_limit(self, probe, size):
+        with httpx.Client(base_url=probe.url) as client:
+            reply = client.post("/test/echo", content=b"x" * size)
+        assert (reply.status_code, reply.json()["code"], reply.json()["limit"]) == (
+            413,
+            "value_too_large",
+            100_000,
+        )
+        assert reply.headers["x-should-retry"] == "false"
+
+    def test_one_that_does_not_say_how_long_it_is_is_refused_when_it_is_too_long(self, connect):
+        chunk = b"2710\r\n" + b"x" * 10_000 + b"\r\n"
+        assert connect(CHUNKED, *[chunk] * 300).statuses() == [413]
+
+    def test_nothing_is_sent_before_it_is_asked_for(self, connect):
+        raw = connect(POST + b"expect: 100-continue\r\ncontent-length: 4\r\n\r\n")
+        assert raw.socket.recv(100).startswith(b"HTTP/1.1 100 ")
+        raw.send(b"abcd")
+        assert raw.reply() == (200, b'{"size":4}')
+
+
+@pytest.mark.slow
+class TestTime:
+    @pytest.mark.parametrize(
+        "beginning", [b"G", GET, GET + b"x-a: b"], ids=["a letter", "a line", "a header"]
+    )
+    def test_a_head_that_never_ends(self, connect, beginning):
+        began = time.monotonic()
+        raw = connect(beginning)
+        assert raw.statuses() == [408]
+        assert time.monotonic() - began < 5
+
+    def test_a_head_that_comes_drop_by_drop(self, connect):
+        raw = connect(GET)
+        for _ in range(12):
+            raw.send(b"x-a: b\r\n")
+            time.sleep(0.2)
+        assert raw.statuses() == [408]
+
+    def test_a_connection_that_says_nothing(self, connect):
+        assert connect().rest() == b""
+
+    def test_empty_lines_are_nothing(self, connect):
+        raw = connect()
+        for _ in range(12):
+            raw.send(b"\r\n")
+            time.sleep(0.2)
+        assert raw.rest() == b""
+
+    def test_a_body_that_stands_still(self, connect):
+        assert connect(POST + b"content-length: 10\r\n\r\nabc").statuses() == [408]
+
+    def test_a_body_that_comes_slowly_but_comes(self, connect):
+        raw = connect(POST + b"content-length: 4\r\n\r\n")
+        for letter in b"abcd":
+            time.sleep(0.5)
+            raw.send(bytes([letter]))
+        assert raw.reply() == (200, b'{"size":4}')
+
+    def test_an_idle_connection_is_closed_after_its_time(self, connect):
+        raw = connect(GET + b"\r\n")
+        assert raw.reply()[0] == 200
+        time.sleep(1.2)  # longer than a new connection may say nothing
+        raw.send(GET + b"\r\n")
+        assert raw.reply()[0] == 200
+        assert raw.rest() == b""
+
+    def test_a_reply_that_takes_longer_than_any_limit_is_not_cut(self, probe):
+        assert probe.get("/test/slow?3").json() == {"status": "slept"}
+
+    def test_the_next_request_may_come_while_one_is_answered(self, connect):
+        """Half of it, then nothing for longer than a head may take: it waits for us, not we for it."""
+        raw = connect(b"GET /test/slow?2 HTTP/1.1\r\nhost: x\r\n\r\n" + GET)
+        assert raw.reply()[0] == 200
+        raw.send(b"\r\n")
+        assert raw.reply()[0] == 200
+
+    def test_a_client_that_does_not_read_is_gone(self, probe, connect):
+        before = probe.log.count("the client has gone")
+        connect(b"GET /test/flood HTTP/1.1\r\nhost: x\r\n\r\n", receive_buffer=4096)
+        probe.wait_until(lambda: probe.log.count("the client has gone") > before, 20)
+
+    def test_a_client_that_hangs_up_is_gone(self, probe, connect):
+        before = probe.log.count("the client has gone")
+        raw = connect(b"GET /test/flood HTTP/1.1\r\nhost: x\r\n\r\n")
+        raw.socket.recv(10)
+        raw.socket.close()
+        probe.wait_until(lambda: probe.log.count("the client has gone") > before, 20)
+
+
+@pytest.mark.slow
+class TestNumber:
+    def test_pipelined_requests_are_answered_in_order(self, connect):
+        raw = connect((POST + b"content-length: 1\r\n\r\nx") + (GET + b"\r\n") * 2)
+        assert [raw.reply()[1] for _ in range(3)] == [b'{"size":1}', b'{"status":"ok"}', b'{"status":"ok"}']
+
+    def test_who_asks_first_is_served_when_idle_connections_fill_the_house(self, connect):
+        for _ in range(30):
+            connect()
+        assert connect(GET + b"connection: close\r\n\r\n").statuses() == [200]
+
+    def test_more_requests_at_once_than_there_is_room_for_are_refused(self, probe, connect):
+        busy = [
+            connect(b"GET /test/slow?2 HTTP/1.1\r\nhost: x\r\nx-key: %d\r\n\r\n" % number)
+            for number in range(20)
+        ]
+        probe.wait_until(lambda: _has_no_room(connect))
+        assert [raw.reply()[0] for raw in busy[1:]] == [200] * 19
+
+    def test_one_key_has_so_many_requests_at_once(self, connect):
+        request = b"GET /test/slow?1 HTTP/1.1\r\nhost: x\r\nx-key: one\r\nconnection: close\r\n\r\n"
+        raws = [connect(request) for _ in range(5)]
+        found = [raw.rest() for raw in raws]
+        assert sorted(int(reply.split()[1]) for reply in found) == [200, 200, 429, 429, 429]
+        refused = next(reply for reply in found if b" 429 " in reply)
+        assert b"retry-after: 1\r\n" in refused
+        assert json.loads(refused.partition(b"\r\n\r\n")[2])["code"] == "concurrency_limit_reached"
+        assert connect(request).statuses() == [200]
+
+
+class TestDefects:
+    def test_our_own_failure_tells_nothing_but_its_number(self, probe):
+        reply = probe.get("/test/defect", headers={"x-request-id": "defect-1"})
+        assert (reply.status_code, reply.json()["code"]) == (500, "prepaid_error")
+        record = probe.wait_until(
+            lambda: [each for each in probe.records() if each.get("request_id") == "defect-1"]
+        )[0]
+        assert record["kind"] == "RuntimeError"
+        assert any("probe.py" in frame for frame in record["stack"])
+
+    def test_one_in_the_midst_of_a_reply_breaks_it_off(self, probe):
+        with pytest.raises(httpx.RemoteProtocolError):
+            probe.get("/test/broken")
+
+    def test_what_an_error_quotes_is_not_logged(self, probe):
+        probe.get("/test/defect")
+        assert "my-most-secret-prompt" not in probe.log + probe.stdout
+
+
+def _has_no_room(connect):
+    return connect(GET + b"connection: close\r\n\r\n").statuses() == [503]
