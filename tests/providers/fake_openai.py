@@ -27,6 +27,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from providers.fake_responses import response, response_events
+
 EXACT = "exact"
 
 
@@ -42,6 +44,12 @@ class Behaviour:
     tool_calls: Sequence[dict[str, str]] = ()
     """``{"name": …, "arguments": …}``, each sent in two pieces."""
     usage: Any = EXACT
+    input_times: int = 1
+    """Counts the input so many times."""
+    limit_times: int = 0
+    """Bills so many times the output limit, whatever was said."""
+    ignores_limit: bool = False
+    """Says all of its text, however little was asked for."""
     finish_reason: str | None = "stop"
     status: int = 200
     error: Any = field(default_factory=lambda: {"error": {"message": "refused by the fake", "type": "fake"}})
@@ -71,6 +79,7 @@ class FakeOpenAI:
         self.reset()
         routes = [
             Route("/v1/chat/completions", self._chat, methods=["POST"]),
+            Route("/v1/responses", self._responses, methods=["POST"]),
             Route("/v1/embeddings", self._embeddings, methods=["POST"]),
             Route("/v1/models", self._models),
         ]
@@ -98,6 +107,11 @@ class FakeOpenAI:
         """Forget what was served and queued."""
         self.default = Behaviour()
         self.served = 0
+        """Requests that came."""
+        self.answered = 0
+        """Answers given to the end, streams included."""
+        self.dropped = 0
+        """Streams that the client left."""
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.disconnected = threading.Event()
@@ -129,16 +143,31 @@ class FakeOpenAI:
         if behaviour.status != 200:
             return _refusal(behaviour)
         if not body.get("stream"):
-            return JSONResponse(_completion(body, behaviour), headers=behaviour.headers)
+            if behaviour.raw is not None:
+                return Response(b"".join(_raw(behaviour)), media_type=behaviour.content_type)
+            return self._whole(_completion(body, behaviour), behaviour)
+        return self._stream(_chunks(body, behaviour), behaviour)
+
+    async def _responses(self, request: Request) -> Response:
+        body, behaviour = await self._received(request)
+        if behaviour.status != 200:
+            return _refusal(behaviour)
+        words, reason = said(body, behaviour)
+        answer = response(body, words, reason, behaviour.tool_calls, usage_of(body, behaviour))
+        if not body.get("stream"):
+            return self._whole(answer, behaviour)
+        return self._stream(_raw(behaviour) or response_events(answer, words), behaviour)
+
+    def _whole(self, answer: dict[str, Any], behaviour: Behaviour) -> Response:
+        self.answered += 1
+        return JSONResponse(answer, headers=behaviour.headers)
+
+    def _stream(self, chunks: list[bytes], behaviour: Behaviour) -> Response:
         return StreamingResponse(
-            self._streamed(request, _chunks(body, behaviour), behaviour),
-            media_type=behaviour.content_type,
-            headers=behaviour.headers,
+            self._streamed(chunks, behaviour), media_type=behaviour.content_type, headers=behaviour.headers
         )
 
-    async def _streamed(
-        self, request: Request, chunks: list[bytes], behaviour: Behaviour
-    ) -> AsyncIterator[bytes]:
+    async def _streamed(self, chunks: list[bytes], behaviour: Behaviour) -> AsyncIterator[bytes]:
         try:
             for number, chunk in enumerate(chunks):
                 if number == behaviour.cut_after:
@@ -147,7 +176,9 @@ class FakeOpenAI:
                     await asyncio.Event().wait()
                 await asyncio.sleep(behaviour.chunk_delay_seconds)
                 yield chunk
+            self.answered += 1
         except asyncio.CancelledError:
+            self.dropped += 1
             self.disconnected.set()
             raise
 
@@ -160,10 +191,11 @@ class FakeOpenAI:
             {"object": "embedding", "index": number, "embedding": [float(len(text)), 1.0]}
             for number, text in enumerate(texts)
         ]
-        tokens = sum(len(text.split()) for text in texts)
+        tokens = sum(len(text.split()) for text in texts) * behaviour.input_times
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         told = usage if behaviour.usage == EXACT else behaviour.usage
-        return JSONResponse({"object": "list", "model": body["model"], "data": data, "usage": told})
+        answer = {"object": "list", "model": body["model"], "data": data, "usage": told}
+        return self._whole(answer, behaviour)
 
     async def _models(self, _: Request) -> Response:
         return JSONResponse(
@@ -182,12 +214,12 @@ def _refusal(behaviour: Behaviour) -> Response:
     )
 
 
-def _words(body: dict[str, Any], behaviour: Behaviour) -> tuple[list[str], str | None]:
+def said(body: dict[str, Any], behaviour: Behaviour) -> tuple[list[str], str | None]:
     """The answer's words with their spaces, cut at the request's limit, and how it ends."""
     first, *others = behaviour.text.split(" ")
     words = ([first] if first else []) + [f" {word}" for word in others]
-    limit = body.get("max_completion_tokens", body.get("max_tokens"))
-    if limit is not None and len(words) > limit:
+    limit = _limit(body)
+    if limit is not None and len(words) > limit and not behaviour.ignores_limit:
         return words[:limit], "length"
     reason = (
         "tool_calls"
@@ -197,34 +229,54 @@ def _words(body: dict[str, Any], behaviour: Behaviour) -> tuple[list[str], str |
     return words, reason
 
 
-def _usage(body: dict[str, Any], behaviour: Behaviour) -> Any:
+def _limit(body: dict[str, Any]) -> int | None:
+    names = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+    return next((body[name] for name in names if body.get(name) is not None), None)
+
+
+def _raw(behaviour: Behaviour) -> list[bytes]:
+    raw = behaviour.raw or ()
+    pieces = [raw] if isinstance(raw, bytes | str) else raw
+    return [piece.encode("latin-1") if isinstance(piece, str) else piece for piece in pieces]
+
+
+def usage_of(body: dict[str, Any], behaviour: Behaviour) -> Any:
+    """What is billed, in the words of chat completions."""
     if behaviour.usage != EXACT:
         return behaviour.usage
-    texts = [message.get("content") or "" for message in body["messages"]]
-    tokens = sum(len(text.split()) for text in texts if isinstance(text, str))
-    words, _ = _words(body, behaviour)
+    given = body.get("messages", body.get("input"))
+    given = [{"content": given}] if isinstance(given, str) else given
+    texts = [message.get("content") or "" for message in given]
+    tokens = sum(len(text.split()) for text in texts if isinstance(text, str)) * behaviour.input_times
+    words, _ = said(body, behaviour)
     spoken = len(words) + sum(len(call["arguments"]) for call in behaviour.tool_calls)
+    spoken *= body.get("n") or 1
+    if behaviour.limit_times:
+        spoken = behaviour.limit_times * (_limit(body) or 1_000_000)
     return {"prompt_tokens": tokens, "completion_tokens": spoken, "total_tokens": tokens + spoken}
 
 
 def _completion(body: dict[str, Any], behaviour: Behaviour) -> dict[str, Any]:
-    words, reason = _words(body, behaviour)
+    words, reason = said(body, behaviour)
     message: dict[str, Any] = {"role": "assistant", "content": "".join(words) or None}
     if behaviour.tool_calls:
         message["tool_calls"] = [
             {"id": f"call_{number}", "type": "function", "function": dict(call)}
             for number, call in enumerate(behaviour.tool_calls)
         ]
-    choice = {"index": 0, "message": message, "finish_reason": reason}
-    return {**_envelope(body, "chat.completion"), "choices": [choice], "usage": _usage(body, behaviour)}
+    choices = [
+        {"index": index, "message": message, "finish_reason": reason} for index in range(body.get("n") or 1)
+    ]
+    usage = usage_of(body, behaviour)
+    told = {} if usage is None else {"usage": usage}
+    return {**_envelope(body, "chat.completion"), "choices": choices, **told}
 
 
 def _chunks(body: dict[str, Any], behaviour: Behaviour) -> list[bytes]:
     """Server-sent events: a role, the words, the tool calls in pieces, the reason, the usage, the end."""
     if behaviour.raw is not None:
-        raw = [behaviour.raw] if isinstance(behaviour.raw, bytes | str) else behaviour.raw
-        return [piece.encode("latin-1") if isinstance(piece, str) else piece for piece in raw]
-    words, reason = _words(body, behaviour)
+        return _raw(behaviour)
+    words, reason = said(body, behaviour)
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
     deltas += [{"content": word} for word in words]
     for number, call in enumerate(behaviour.tool_calls):
@@ -237,7 +289,7 @@ def _chunks(body: dict[str, Any], behaviour: Behaviour) -> list[bytes]:
     events = [_event(body, [{"index": 0, "delta": delta, "finish_reason": None}]) for delta in deltas]
     if reason is not None:
         events.append(_event(body, [{"index": 0, "delta": {}, "finish_reason": reason}]))
-    usage = _usage(body, behaviour)
+    usage = usage_of(body, behaviour)
     if usage is not None and body.get("stream_options", {}).get("include_usage"):
         events.append(_event(body, [], usage=usage))
     if behaviour.done:
