@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prepaid.audit import AuditReport
     from prepaid.models.catalogue import model_id
     from prepaid.models.contract import Model
     from prepaid.models.offline import OfflineModel
@@ -59,8 +60,9 @@ if TYPE_CHECKING:
     from prepaid.sessions.session import Session
     from prepaid.sessions.session_view import SessionStats
     from prepaid.sessions.sqlite_adapter import SqliteAdapter
+    from prepaid.sessions.upkeep import RunningConfig
     from prepaid.statements import verify_statement
-    from prepaid.store.operations import Closed, Funded
+    from prepaid.store.operations import Closed, Funded, Settled
     from prepaid.turns import Answer
 
 from prepaid import errors
@@ -75,6 +77,7 @@ _HOMES = {
     "Aggregation": "routing",
     "Answer": "turns",
     "ApiKeyRecord": "records",
+    "AuditReport": "audit",
     "Chat": "sessions.chat",
     "ChatRequest": "records",
     "ChatStats": "sessions.chat",
@@ -97,6 +100,7 @@ _HOMES = {
     "Recovered": "sessions.restoring",
     "Role": "records",
     "Routing": "routing",
+    "RunningConfig": "sessions.upkeep",
     "Session": "sessions.session",
     "SessionClosed": "sessions.events",
     "SessionCreated": "sessions.events",
@@ -106,6 +110,7 @@ _HOMES = {
     "SessionRenewed": "sessions.events",
     "SessionState": "records",
     "SessionStats": "sessions.session_view",
+    "Settled": "store.operations",
     "SqliteAdapter": "sessions.sqlite_adapter",
     "StoredMessage": "records",
     "SystemStats": "sessions.analytics",

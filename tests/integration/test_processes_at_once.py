@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from prepaid.errors import InsufficientFunds
-from prepaid.store.operations import AddToPool, Held, Limits
+from prepaid.store.operations import AddToPool, Held, IssueKey, Limits
 from prepaid.store.sqlite.store import SqliteStore
 from store.books import assert_sound, balance, create, hold
 from store.processes import Worker, together
@@ -103,3 +103,13 @@ async def test_processes_may_start_on_a_database_that_is_not_there_yet(tmp_path)
     assert store.reads.tally("") == 6
     await assert_sound(store)
     await store.aclose()
+
+
+async def test_processes_never_spend_more_than_a_key_s_cap_together(store):
+    """Spec D1, per key: held and spent stay within it, and all of it can be used."""
+    await store.submit(create("s0", 100_000))
+    await store.submit(IssueKey("s0", "ann", b"digest", 10, cap=50 * 7 + 6))
+    ends = await finished(*workers(store, "grab", "s0", 7, 50, 1))
+    assert sum(accepted for _, accepted, _ in ends) == 50
+    assert {code for _, _, codes in ends for code in codes} == {"key_cap_reached"}
+    assert store.reads.api_key("s0", 1).reserved == 350

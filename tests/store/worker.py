@@ -65,11 +65,14 @@ async def spend(path: Path, number: int, clients: int, count: int) -> None:
     tell("done")
 
 
-async def grab(path: Path, number: int, session_id: str, amount: int, times: int) -> None:
-    """So many holds at once."""
+async def grab(
+    path: Path, number: int, session_id: str, amount: int, times: int, key_no: int | None = None
+) -> None:
+    """So many holds at once, perhaps all with one API key."""
     store = SqliteStore(path)
     begin()
-    await counted(store, [hold(amount, f"p{number}.{n}", session_id, expires_ms=2**50) for n in range(times)])
+    fields = {"expires_ms": 2**50, "key_no": key_no}
+    await counted(store, [hold(amount, f"p{number}.{n}", session_id, **fields) for n in range(times)])
     await store.aclose()
 
 

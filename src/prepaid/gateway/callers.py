@@ -5,7 +5,7 @@ Read from the database at every request: a key that was revoked, in whatever pro
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from prepaid.errors import AuthenticationError, InvalidRequestError, ModelNotAllowed, PermissionDenied
@@ -86,12 +86,12 @@ class Callers:
             )
         lease_id = _text(request, b"x-prepaid-lease")
         spent: Session | LeasedSession = (
-            self._manager.get_session(session_id, record.owner)
+            self._manager.session_of(record, session_id)
             if lease_id is None
-            else self._manager.get_lease(session_id, lease_id, record.owner)
+            else self._manager.lease_of(record, session_id, lease_id)
         )
         request.session_id = spent.session_id
-        return SessionCaller(record.key_id, replace(spent.payer, models=record.models))
+        return SessionCaller(record.key_id, spent.payer)
 
     def key(self, request: Request) -> ApiKeyRecord:
         """The key that the request was sent with, of whatever kind.

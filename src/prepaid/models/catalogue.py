@@ -91,6 +91,20 @@ class Catalogue:
             self._resolved[name] = (today, model)
         return model
 
+    def everywhere(self, name: str) -> tuple[Model, ...]:
+        """The model with this name or id at each upstream that serves it, what ``resolve`` finds first.
+
+        Raises what ``resolve`` does.
+        """
+        first = self.resolve(name)
+        name = first.info.name
+        if name in self._own:
+            return (first,)
+        serving = [
+            at for at, each in self._settings.upstreams.items() if each.upstream_name(name) is not None
+        ]
+        return (first, *(self._upstream_model(name, at) for at in serving if at != first.info.provider))
+
     @property
     def upstreams(self) -> Iterable[Upstream]:
         """Those that were asked so far."""
@@ -154,12 +168,12 @@ class Catalogue:
         own_price = _own_price(price, self._settings) if price is not None else None
         return OfflineModel(self._settings.currency, price=own_price)
 
-    def _upstream_model(self, name: str) -> Model:
+    def _upstream_model(self, name: str, at: str | None = None) -> Model:
         # Whoever never asks an upstream never waits for an HTTP client to be imported.
         from prepaid.models.openai_compatible import OpenAICompatibleModel  # noqa: PLC0415
         from prepaid.models.retrying import RetryingModel  # noqa: PLC0415
 
-        info = self._upstream_info(name)
+        info = self._upstream_info(name, at)
         upstream = self._upstream(info.provider)
         upstream_name = upstream.settings.upstream_name(name) or name
         return RetryingModel(
@@ -173,8 +187,8 @@ class Catalogue:
             self._upstreams[name] = Upstream(name, self._settings.upstreams[name])
         return self._upstreams[name]
 
-    def _upstream_info(self, name: str) -> ModelInfo:
-        upstream = self._settings.upstream_of(name)
+    def _upstream_info(self, name: str, at: str | None = None) -> ModelInfo:
+        upstream = at or self._settings.upstream_of(name)
         if upstream is None:
             raise ModelNotSupported(name, tuple(sorted(self._names())))
         own, entry = self._settings.prices.get(name), self._book_entry(name, upstream)

@@ -132,16 +132,23 @@ class Asking(Opening):
             ProviderError: the model failed. Whatever failed costs nothing.
         """
         asked = AIRequest(prompt, model, session_id, routing, fee, max_output_tokens, timeout_seconds, key)
-        request_id = new_id("req")
-        session = await self._paying_session(check_user(user_id), session_id)
+        return await self.ask(await self.paying_session(check_user(user_id), session_id), asked)
+
+    async def ask(self, session: Session, asked: AIRequest, request_id: str | None = None) -> AIResponse:
+        """``make_ai_request`` paid by a session at hand, within the cap and models of its API key.
+
+        ``request_id`` is given where the request has one already; ``asked.session_id`` is not looked at.
+        """
+        request_id = request_id or new_id("req")
+        payer = session.payer
         try:
             response = await self._once(session, asked, request_id)
         except PrepaidError as error:
-            failed = AIRequestFailed(session.session_id, user_id, request_id, error.code)
+            failed = AIRequestFailed(payer.session_id, payer.owner, request_id, error.code)
             self._workspace.events.emit(failed)
             raise
         cost, answered = response.cost, response.request_id
-        received = AIResponseReceived(session.session_id, user_id, answered, response.model, cost)
+        received = AIResponseReceived(payer.session_id, payer.owner, answered, response.model, cost)
         self._workspace.events.emit(received)
         return response
 
@@ -162,7 +169,8 @@ class Asking(Opening):
                 raise outcome
         return [outcome for outcome in outcomes if isinstance(outcome, AIResponse | PrepaidError)]
 
-    async def _paying_session(self, user_id: str, session_id: str | int | None) -> Session:
+    async def paying_session(self, user_id: str, session_id: str | Literal[0] | None = None) -> Session:
+        """The session that pays for a single request: see ``make_ai_request``."""
         if session_id is None:
             return await self.get_or_create_session(user_id)
         if session_id == 0:
@@ -213,9 +221,12 @@ class Asking(Opening):
         )
 
     def _nodes(self, name: str, models: tuple[Model, ...]) -> dict[str, tuple[Node, tuple[Model, ...]]]:
-        """Who serves this model: the catalogue's provider, with fallbacks, and the nodes registered here."""
+        """Who serves this model: every upstream, the first with fallbacks, and the nodes registered here."""
         info, serves = models[0].info, frozenset({name})
         found = {info.provider: (Node(info.provider, SYSTEM_NAMESPACE, serves, info.apis), models)}
+        for other in self._workspace.catalogue.everywhere(name)[1:]:
+            at = other.info
+            found[at.provider] = (Node(at.provider, SYSTEM_NAMESPACE, serves, at.apis), (other,))
         for node_id, (namespace, own) in self._workspace.own_nodes.items():
             if own.info.name == name:
                 found[node_id] = (Node(node_id, namespace, serves, own.info.apis), (own,))

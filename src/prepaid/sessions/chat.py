@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from prepaid.errors import ChatNotFound, PrepaidError
+from prepaid.ledger import fingerprint
 from prepaid.meter import Payer
 from prepaid.records import ChatRecord, Role, StoredMessage, TextDelta, ToolCall
 from prepaid.sessions.agent_config import AgentConfig
@@ -25,6 +26,7 @@ from prepaid.sessions.values import (
     shown,
 )
 from prepaid.store.operations import ClearMessages, UpdateChat
+from prepaid.store.versions import text_version
 from prepaid.turns import Answer
 
 if TYPE_CHECKING:
@@ -182,11 +184,10 @@ class Chat:
             check_count(before, "before", 1, MESSAGES_MAX + 1)
         return self._workspace.store.reads.messages(self.record, before=before, limit=limit)
 
-    async def clear_history(self) -> None:
+    async def clear_history(self, *, key: str | None = None) -> None:
         """Forget all messages. What was paid stays in the statement."""
-        await self._workspace.store.submit(
-            ClearMessages(self.payer.session_id, self.payer.owner, self.chat_no, self.payer.lease_id)
-        )
+        work = ClearMessages(self.payer.session_id, self.payer.owner, self.chat_no, self.payer.lease_id)
+        await self._workspace.submit_once(work, key, fingerprint("clear", self.payer.owner, self.chat_no))
 
     async def get_stats(self) -> ChatStats:
         """The chat in numbers."""
@@ -203,12 +204,23 @@ class Chat:
             spent=record.spent,
         )
 
-    async def configure(self, config: AgentConfig) -> None:
-        """Answer differently from the next turn on."""
-        payer = self.payer
-        await self._workspace.store.submit(
-            UpdateChat(payer.session_id, payer.owner, self.chat_no, config.to_json(), payer.lease_id)
-        )
+    @property
+    def version(self) -> str:
+        """Of its configuration: changes with it, and with nothing else."""
+        return text_version(self.record.config)
+
+    async def configure(
+        self, config: AgentConfig, *, version: str | None = None, key: str | None = None
+    ) -> None:
+        """Answer differently from the next turn on.
+
+        Raises:
+            VersionConflict: the configuration is not at ``version`` any more.
+        """
+        payer, kept = self.payer, config.to_json()
+        work = UpdateChat(payer.session_id, payer.owner, self.chat_no, kept, payer.lease_id, version)
+        content = fingerprint("configure", payer.owner, self.chat_no, work.config, version)
+        await self._workspace.submit_once(work, key, content)
         self._workspace.attach(payer.session_id, self.chat_no, config)
 
     def attach(self, **live: Any) -> None:

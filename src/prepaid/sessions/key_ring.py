@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import islice
 from typing import Final
 
-from prepaid.errors import AuthenticationError, InvalidRequestError, KeyNotFound, ValueTooLarge
+from prepaid.errors import (
+    AuthenticationError,
+    InvalidRequestError,
+    KeyNotFound,
+    LeaseNotFound,
+    SessionNotFound,
+    ValueTooLarge,
+)
 from prepaid.ledger import fingerprint
 from prepaid.meter import Payer
 from prepaid.money import Currency, parse_amount
 from prepaid.records import OPERATOR, ApiKeyRecord, KeyKind, holder_of_user
 from prepaid.sessions.api_keys import invalid_key, matches, new_secret, parse_key, parse_key_id
 from prepaid.sessions.finding import Finding
+from prepaid.sessions.leased import LeasedSession
 from prepaid.sessions.session import Session
-from prepaid.sessions.values import as_expiry, as_milliseconds, check_count, check_name, check_user
+from prepaid.sessions.values import as_expiry, as_milliseconds, check_count, check_id, check_name, check_user
 from prepaid.store.operations import IssueFirstKey, IssueKey, RevokeKey, RotateKey
 
 __all__ = ["KEYS_MAX", "IssuedKey", "KeyRing", "payer_of"]
@@ -177,12 +185,36 @@ class KeyRing(Finding):
         record = self.identify(api_key)
         if record.kind is not KeyKind.SESSION:
             raise AuthenticationError("This API key opens no session.", remedy="Use a session's key.")
-        return self.session_by_key(record)
+        return self.session_of(record, record.holder)
 
-    def session_by_key(self, record: ApiKeyRecord) -> Session:
-        """The session of a session's key, spent within the key's cap and by its models."""
-        assert record.kind is KeyKind.SESSION, "callers look at the kind first"
+    def session_of(self, record: ApiKeyRecord, session_id: str) -> Session:
+        """A session as the holder of a key has it: what is spent there is bound by the key's cap and models.
+
+        Raises:
+            SessionNotFound: unknown, or not this key's to see (spec A5).
+        """
+        if record.kind is KeyKind.OPERATOR:
+            return self.get_session(session_id)
+        if record.kind is KeyKind.USER:
+            payer = self.get_session(session_id, record.owner).payer
+            return Session(self._workspace, replace(payer, models=record.models))
+        if record.holder != session_id:
+            raise SessionNotFound(session_id)
         return Session(self._workspace, payer_of(record))
+
+    def lease_of(self, record: ApiKeyRecord, session_id: str, lease_id: str) -> LeasedSession:
+        """A lease as its taker's key has it.
+
+        Raises:
+            LeaseNotFound: unknown, not this taker's, or run out.
+        """
+        found = self._workspace.store.reads.lease(session_id, lease_id) if check_id(lease_id) else None
+        now_ms = self._workspace.store.clock()
+        if found is None or found[0].taker != record.owner or found[0].expires_ms <= now_ms:
+            raise LeaseNotFound(lease_id)
+        account = self._workspace.store.reads.account(session_id)
+        assert account is not None, "nothing ever deletes an account"
+        return LeasedSession(self._workspace, found[0], account.asset, record.models)
 
     def _holder(self, user_id: str | None, session_id: str | None) -> tuple[str, str, Currency | None]:
         """Whose keys are meant: the holder, its owner, and a session's currency."""

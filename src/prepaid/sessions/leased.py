@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from prepaid.errors import ChatNotFound, LeaseNotFound
+from prepaid.ledger import fingerprint
 from prepaid.meter import Payer
 from prepaid.records import ChatRecord, TextDelta, ToolCall
 from prepaid.sessions.agent_config import AgentConfig
@@ -33,14 +34,17 @@ class LeasedSession:
     A taker who vanishes loses the lease at its deadline: no chat can be opened then, and nothing asked.
     """
 
-    __slots__ = ("_chat", "_opening", "_workspace", "asset", "lease")
+    __slots__ = ("_chat", "_opening", "_workspace", "asset", "lease", "models")
 
-    def __init__(self, workspace: Workspace, lease: Lease, asset: str) -> None:
+    def __init__(
+        self, workspace: Workspace, lease: Lease, asset: str, models: tuple[str, ...] | None = None
+    ) -> None:
         self._workspace = workspace
         self._chat: Chat | None = None
         self._opening = asyncio.Lock()
         self.lease = lease
         self.asset = asset
+        self.models = models
 
     @property
     def session_id(self) -> str:
@@ -49,8 +53,9 @@ class LeasedSession:
 
     @property
     def payer(self) -> Payer:
-        """The session's account, spent by the taker under the lease."""
-        return Payer(self.lease.session_id, self.lease.taker, self.asset, self.lease.lease_id)
+        """The session's account, spent by the taker under the lease, on ``models`` where there is a list."""
+        lease = self.lease
+        return Payer(lease.session_id, lease.taker, self.asset, lease.lease_id, models=self.models)
 
     @property
     def expires_at(self) -> datetime:
@@ -71,6 +76,7 @@ class LeasedSession:
         chat_name: str = "",
         agent_config: AgentConfig | None = None,
         system_prompt: str | None = None,
+        key: str | None = None,
     ) -> Chat:
         """A chat of the taker's own in the session; it becomes the lease's current one.
 
@@ -90,7 +96,8 @@ class LeasedSession:
             limits=self._workspace.limits,
             lease_id=self.lease.lease_id,
         )
-        chat_no = await self._workspace.store.submit(work)
+        content = fingerprint("chat", self.lease.lease_id, work.name, work.config)
+        chat_no = (await self._workspace.submit_once(work, key, content)).value
         self._workspace.attach(self.lease.session_id, chat_no, config)
         self._chat = Chat(self._workspace, self.payer, chat_no)
         return self._chat
@@ -143,15 +150,14 @@ class LeasedSession:
     def _is_own(self, record: ChatRecord) -> bool:
         return bool(json.loads(record.metadata).get("taker") == self.lease.taker)
 
-    async def give_back(self) -> None:
+    async def give_back(self, *, key: str | None = None) -> None:
         """End the lease; the next taker may have the session.
 
         Raises:
             LeaseNotFound: it has ended already.
         """
-        await self._workspace.store.submit(
-            EndLease(self.lease.session_id, self.lease.lease_id, self.lease.taker)
-        )
+        work = EndLease(self.lease.session_id, self.lease.lease_id, self.lease.taker)
+        await self._workspace.submit_once(work, key, fingerprint("give back", work.lease_id, work.taker))
 
     async def __aenter__(self) -> Self:
         return self

@@ -7,11 +7,10 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 
-from prepaid.errors import LeaseNotFound
-from prepaid.ledger import new_id
+from prepaid.ledger import deposit_id, fingerprint, new_id
 from prepaid.sessions.finding import Finding
 from prepaid.sessions.leased import LeasedSession
-from prepaid.sessions.values import as_milliseconds, check_id, check_user
+from prepaid.sessions.values import as_milliseconds, check_user
 from prepaid.store.operations import Lease, TakeFromPool
 
 __all__ = ["PoolStatus", "Pooling"]
@@ -32,15 +31,19 @@ class PoolStatus:
 class Pooling(Finding):
     """The part of ``SessionManager`` that shares sessions."""
 
-    async def add_to_pool(self, session_id: str, user_id: str, *, cap: Amount | None = None) -> None:
+    async def add_to_pool(
+        self, session_id: str, user_id: str, *, cap: Amount | None = None, key: str | None = None
+    ) -> None:
         """Share a session (spec B7).
 
         Raises:
             AlreadyPooled, PoolFull: as they say.
         """
-        await self.get_session(session_id, user_id).add_to_pool(cap=cap)
+        await self.get_session(session_id, user_id).add_to_pool(cap=cap, key=key)
 
-    async def get_from_pool(self, user_id: str, *, lasts: timedelta | float | None = None) -> LeasedSession:
+    async def get_from_pool(
+        self, user_id: str, *, lasts: timedelta | float | None = None, key: str | None = None
+    ) -> LeasedSession:
         """Lease the session that has waited longest, for ``lasts`` (default ``lease_seconds``) (spec B8).
 
         A lease lasts a day at most: a taker who vanishes must not keep the session for ever.
@@ -51,25 +54,12 @@ class Pooling(Finding):
         duration = self.settings.sessions.lease_seconds if lasts is None else lasts
         lasts_ms = as_milliseconds(duration, "lasts", LEASE_MS_MAX)
         work = TakeFromPool("", check_user(user_id), new_id("lease"), lasts_ms)
-        lease: Lease = await self._workspace.store.submit(work)
+        content = fingerprint("take", user_id, lasts_ms)
+        done = await self._workspace.submit_once(work, key, content, scope=deposit_id(user_id))
+        lease: Lease = done.value
         account = self._workspace.store.reads.account(lease.session_id)
         assert account is not None, "nothing ever deletes an account"
         return LeasedSession(self._workspace, lease, account.asset)
-
-    def get_lease(self, session_id: str, lease_id: str, user_id: str) -> LeasedSession:
-        """A lease by its id, as long as it runs.
-
-        Raises:
-            LeaseNotFound: unknown, not this taker's, or run out.
-        """
-        found = None
-        if check_id(session_id) and check_id(lease_id):
-            found = self._workspace.store.reads.lease(session_id, lease_id)
-        if found is None or found[0].taker != user_id or found[0].expires_ms <= self._workspace.store.clock():
-            raise LeaseNotFound(lease_id)
-        account = self._workspace.store.reads.account(session_id)
-        assert account is not None, "nothing ever deletes an account"
-        return LeasedSession(self._workspace, found[0], account.asset)
 
     def get_pool_status(self) -> PoolStatus:
         """How full the pool is (spec B10)."""

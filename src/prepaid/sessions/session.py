@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from asyncio import Future
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -12,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from prepaid.errors import SessionAlreadyClosed, SessionExpired
+from prepaid.ledger import fingerprint
 from prepaid.money import parse_amount
 from prepaid.records import SessionState, TextDelta, ToolCall, UsageLine
 from prepaid.sessions.agent_config import AgentConfig
@@ -26,6 +26,7 @@ from prepaid.store.operations import (
     Closed,
     CreateChat,
     CurrentChat,
+    Done,
     Funded,
     RemoveFromPool,
     SetState,
@@ -78,6 +79,7 @@ class Session(SessionView):
         metadata: Mapping[str, Any] | None = None,
         tags: Iterable[str] = (),
         max_messages: int | None = None,
+        key: str | None = None,
     ) -> Chat:
         """Open a chat and make it the current one.
 
@@ -100,7 +102,8 @@ class Session(SessionView):
             max_messages,
             self._workspace.limits,
         )
-        chat_no = await self._workspace.store.submit(work)
+        content = fingerprint("chat", work.name, work.config, work.metadata, work.tags, max_messages)
+        chat_no = (await self._workspace.submit_once(work, key, content)).value
         self._workspace.attach(self.session_id, chat_no, config)
         return Chat(self._workspace, self._payer, chat_no)
 
@@ -125,10 +128,11 @@ class Session(SessionView):
         chat_no = self.record.current_chat
         return Chat(self._workspace, self._payer, chat_no) if chat_no else None
 
-    async def switch_to_chat(self, chat_id: str | int) -> Chat:
+    async def switch_to_chat(self, chat_id: str | int, *, key: str | None = None) -> Chat:
         """Make a chat the current one (spec C4)."""
         chat_no = chat_number(self.session_id, chat_id)
-        await self._workspace.store.submit(SwitchChat(self.session_id, self.user_id, chat_no))
+        work = SwitchChat(self.session_id, self.user_id, chat_no)
+        await self._workspace.submit_once(work, key, fingerprint("switch", chat_no))
         return Chat(self._workspace, self._payer, chat_no)
 
     async def send_message(self, text: str, *, key: str | None = None) -> Answer:
@@ -153,36 +157,48 @@ class Session(SessionView):
         work = CurrentChat(self.session_id, self.user_id, AgentConfig().to_json(), self._workspace.limits)
         return Chat(self._workspace, self._payer, await self._workspace.store.submit(work))
 
-    async def pause(self) -> None:
+    async def pause(self, *, key: str | None = None) -> None:
         """Refuse to spend until resumed."""
-        await self._workspace.store.submit(SetState(self.session_id, self.user_id, SessionState.PAUSED))
+        work = SetState(self.session_id, self.user_id, SessionState.PAUSED)
+        await self._workspace.submit_once(work, key, fingerprint("pause"))
 
-    async def resume(self) -> None:
+    async def resume(self, *, key: str | None = None) -> None:
         """Spend again."""
         work = SetState(self.session_id, self.user_id, SessionState.ACTIVE, self._workspace.limits)
-        await self._workspace.store.submit(work)
+        await self._workspace.submit_once(work, key, fingerprint("resume"))
 
-    async def close(self) -> Closed:
+    async def close(self, *, key: str | None = None) -> Closed:
         """End it: what is free is refunded at once, what is held as soon as it settles (spec A6).
 
         Raises:
-            SessionAlreadyClosed: a second time.
+            SessionAlreadyClosed: a second time, unless with the same ``key``.
         """
-        closing: Future[Closed] = self._workspace.store.submit(Close(self.session_id, self.user_id))
-        return await self._workspace.change(closing, self._workspace.tell_closed)
 
-    async def add_to_pool(self, *, cap: int | Decimal | str | None = None) -> None:
+        def tell(done: Done) -> None:
+            if not done.replayed:
+                self._workspace.tell_closed(done.value)
+
+        closing = self._workspace.submit_once(Close(self.session_id, self.user_id), key, fingerprint("close"))
+        closed: Closed = (await self._workspace.change(closing, tell)).value
+        return closed
+
+    async def add_to_pool(self, *, cap: int | Decimal | str | None = None, key: str | None = None) -> None:
         """Share it: others may lease it and spend up to ``cap`` each, accounted to them (spec B7, B8)."""
         limit = None if cap is None else parse_amount(cap, self.asset)
         work = AddToPool(self.session_id, self.user_id, limit, self._workspace.limits)
         event = SessionPooled(self.session_id, self.user_id)
-        await self._workspace.change(
-            self._workspace.store.submit(work), lambda _: self._workspace.events.emit(event)
-        )
 
-    async def remove_from_pool(self) -> None:
+        def tell(done: Done) -> None:
+            if not done.replayed:
+                self._workspace.events.emit(event)
+
+        pooling = self._workspace.submit_once(work, key, fingerprint("pool", limit))
+        await self._workspace.change(pooling, tell)
+
+    async def remove_from_pool(self, *, key: str | None = None) -> None:
         """Stop sharing it; a lease that runs ends at its deadline."""
-        await self._workspace.store.submit(RemoveFromPool(self.session_id, self.user_id))
+        work = RemoveFromPool(self.session_id, self.user_id)
+        await self._workspace.submit_once(work, key, fingerprint("unpool"))
 
     async def __aenter__(self) -> Self:
         return self

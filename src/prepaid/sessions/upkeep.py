@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 
+from prepaid.audit import AuditReport, audit
+from prepaid.ledger import fingerprint
 from prepaid.money import parse_amount
+from prepaid.records import OPERATOR
 from prepaid.sessions.analytics import SystemStats, UserActivity, system_stats, user_activity
 from prepaid.sessions.cleanup import BATCH_MAX, SESSIONS_MAX, close_due_sessions, close_idle_sessions
 from prepaid.sessions.finding import Finding
 from prepaid.sessions.session_view import SessionStats
 from prepaid.sessions.values import as_milliseconds, check_count, check_user
-from prepaid.store.operations import Closed, SaveSettings, SetIdle
+from prepaid.store.operations import Closed, SaveSettings, SetIdle, Settled
+from prepaid.store.versions import settings_version
 
-__all__ = ["Upkeep"]
+__all__ = ["RunningConfig", "Upkeep"]
 
 Amount = int | Decimal | str
 _POOL_SIZE_MAX: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class RunningConfig:
+    """What ``update_config`` changes; amounts in base units. ``version`` changes with the rest."""
+
+    minimum_balance: int
+    session_timeout: timedelta
+    pool_size: int
+    version: str
 
 
 class Upkeep(Finding):
@@ -42,11 +57,16 @@ class Upkeep(Finding):
         minimum_balance: Amount | None = None,
         session_timeout: timedelta | float | None = None,
         pool_size: int | None = None,
+        version: str | None = None,
+        key: str | None = None,
     ) -> None:
         """Change the configuration for every process from now on (spec B11). The operator's to call.
 
         A new ``session_timeout`` holds for sessions that are open, too, counted from their last use. What
         is already saved when an error stops this stays; calling it again goes on.
+
+        Raises:
+            VersionConflict: the configuration is not at ``version`` any more.
         """
         values: list[tuple[str, str]] = []
         if minimum_balance is not None:
@@ -58,10 +78,29 @@ class Upkeep(Finding):
             values.append(("session_timeout_ms", str(idle_ms)))
         if pool_size is not None:
             values.append(("pool_size", str(check_count(pool_size, "pool_size", 0, _POOL_SIZE_MAX))))
-        await self._workspace.store.submit(SaveSettings("", tuple(values)))
+        work = SaveSettings("", tuple(values), version)
+        await self._workspace.submit_once(work, key, fingerprint("config", values, version), scope=OPERATOR)
         last: str | None = "" if idle_ms is not None else None
         while idle_ms is not None and last is not None:
             last = await self._workspace.store.submit(SetIdle(last, idle_ms, BATCH_MAX))
+
+    def get_config(self) -> RunningConfig:
+        """The configuration that ``update_config`` changes, as it holds now in every process."""
+        workspace = self._workspace
+        return RunningConfig(
+            minimum_balance=workspace.setting("minimum_balance"),
+            session_timeout=timedelta(milliseconds=workspace.setting("session_timeout_ms")),
+            pool_size=workspace.setting("pool_size"),
+            version=settings_version(workspace.store.reads.settings()),
+        )
+
+    async def audit(self) -> AuditReport:
+        """Check that the whole database says one thing. Reads all of it."""
+        return await self._workspace.store.report(audit)
+
+    async def reconcile(self) -> list[Settled]:
+        """Settle holds that are past their deadline, some hundred at most, before the next sweep does."""
+        return await self._workspace.ledger.reconcile()
 
     async def get_session_stats(self, session_id: str, user_id: str | None = None) -> SessionStats:
         """A session in numbers (spec B10)."""

@@ -56,12 +56,13 @@ class SwitchChat(Operation):
 
 @dataclass(frozen=True, slots=True)
 class UpdateChat(Operation):
-    """Replace a chat's configuration; ``lease_id`` as in ``CreateChat``."""
+    """Replace a chat's configuration, where it is at ``version``; ``lease_id`` as in ``CreateChat``."""
 
     owner: str
     chat_no: int
     config: str
     lease_id: str | None = None
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ class EndLease(Operation):
 
 @dataclass(frozen=True, slots=True)
 class SaveSettings(Operation):
-    """Keep what ``update_config`` set (``session_id`` is empty)."""
+    """Keep what ``update_config`` set (``session_id`` is empty), where what is kept is at ``version``."""
 
     values: tuple[tuple[str, str], ...]
+    version: str | None = None

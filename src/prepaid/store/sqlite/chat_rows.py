@@ -26,6 +26,7 @@ from prepaid.store.operations import (
 from prepaid.store.sqlite.account_rows import why_not_live
 from prepaid.store.sqlite.pool_rows import lender
 from prepaid.store.sqlite.unit import Unit, handles
+from prepaid.store.versions import text_version, why_not_version
 
 __all__ = ["abandon_turn", "close_turn", "obstacle", "open_turn"]
 
@@ -155,12 +156,15 @@ def switch_chat(unit: Unit, work: SwitchChat) -> PrepaidError | None:
 def update_chat(unit: Unit, work: UpdateChat) -> PrepaidError | None:
     """Replace a chat's configuration."""
     reason = _why_not_chat(unit, work)
-    if reason is None:
-        unit.run(
-            "UPDATE chat SET config = ? WHERE session_id = ? AND chat_no = ?",
-            (work.config, work.session_id, work.chat_no),
-        )
-    return reason
+    if reason is not None:
+        return reason
+    place = (work.session_id, work.chat_no)
+    (kept,) = unit.one("SELECT config FROM chat WHERE session_id = ? AND chat_no = ?", place)
+    what = f"The configuration of chat {chat_id(*place)}"
+    conflict = why_not_version(what, work.version, text_version(kept))
+    if conflict is None:
+        unit.run("UPDATE chat SET config = ? WHERE session_id = ? AND chat_no = ?", (work.config, *place))
+    return conflict
 
 
 @handles(AppendMessages)

@@ -7,6 +7,7 @@ from prepaid.records import SessionState
 from prepaid.store.operations import AddToPool, EndLease, Lease, RemoveFromPool, SaveSettings, TakeFromPool
 from prepaid.store.sqlite.account_rows import why_not_live
 from prepaid.store.sqlite.unit import Unit, handles
+from prepaid.store.versions import settings_version, why_not_version
 
 __all__ = ["leave", "lender"]
 
@@ -127,10 +128,15 @@ def pool_size(unit: Unit) -> int:
 
 
 @handles(SaveSettings)
-def save_settings(unit: Unit, work: SaveSettings) -> None:
+def save_settings(unit: Unit, work: SaveSettings) -> PrepaidError | None:
     """Keep configuration for every process."""
+    kept = dict(unit.run("SELECT name, value FROM setting").fetchall())
+    conflict = why_not_version("The configuration", work.version, settings_version(kept))
+    if conflict is not None:
+        return conflict
     for name, value in work.values:
         unit.run(
             "INSERT INTO setting VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
             (name, value),
         )
+    return None
