@@ -9,8 +9,8 @@ import {IDtnAi} from "./idtn-ai.sol";
 interface IDtnAiEvents {
     // ───────────────────────────────────────────── terms ─────────────────────────────────────────────
 
-    /// @notice What a request agreed to. The contract stores only its hash: whoever settles the request hands it back
-    /// as {RequestMade} published it.
+    /// @notice What a request agreed to. The contract stores only the hash of their bytes: whoever settles the
+    /// request hands those back as {RequestMade} published them.
     /// @param sessionId The session that pays.
     /// @param slot Where in the session's storage the hash lies.
     /// @param serial The request's number in its session, from 1; no two requests are ever the same.
@@ -65,9 +65,18 @@ interface IDtnAiEvents {
     /// @notice `account` was paid claimable refunds, at `to`.
     event RefundClaimed(address indexed account, address to, uint256 tokens, uint256 etherWei);
 
-    /// @notice A request was made and `hold` was held for it. Nodes need nothing else to answer and to settle it.
+    /// @notice A request was made. Nodes need nothing else to answer and to settle it.
+    /// @param terms The request's {Terms}, packed as `TermsCodec` says. They tell the other fees, and so the hold:
+    /// `redundancy * (requestFee + totalFeePerRes)`.
+    /// @param calltype How `call` and the response travel; this and what follows as in {IDtnAi.DtnRequest}.
     event RequestMade(
-        bytes32 indexed requestId, bytes32 indexed modelId, uint256 hold, Terms terms, IDtnAi.DtnRequest dtnRequest
+        bytes32 indexed requestId,
+        bytes32 indexed modelId,
+        bytes terms,
+        IDtnAi.CallType calltype,
+        uint256 feePerByteReq,
+        bytes call,
+        bytes extraParams
     );
 
     /// @notice A request was answered. `cost` is what the session paid, to all nodes together; the rest of its hold is
@@ -148,6 +157,9 @@ interface IDtnAiEvents {
 
     /// @notice The timeout must be `min` to `max` seconds.
     error DtnAi_TimeoutOutOfRange(uint256 timeoutSeconds, uint256 min, uint256 max);
+
+    /// @notice A callback to the fee token or to the AI contract itself would act in its name.
+    error DtnAi_TargetForbidden(address target);
 
     /// @notice No request of this id is known here, or not on these terms.
     error DtnAi_RequestNotFound(bytes32 requestId);

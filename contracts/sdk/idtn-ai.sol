@@ -86,6 +86,8 @@ interface IDtnAi is IDtnAiModels {
     }
 
     /// @notice Who is told of the outcome: `target.selector(bytes32 requestId)`. No target: nobody.
+    /// @dev Anyone may ask with anyone's contract as target, and choose who answers: a callback that acts on an answer
+    /// must check that the id is one it asked for.
     /// @param successSelector Called when the status is SUCCESS.
     /// @param failureSelector Called when the status is FAILED or TIMEOUT.
     /// @param target The contract called.
@@ -142,7 +144,8 @@ interface IDtnAi is IDtnAiModels {
     function feeTargetOf(address owner) external view returns (address);
 
     /// @notice Starts a session with everything that lies at the caller's deposit address.
-    /// @dev Emits {SessionStarted}. Requirements: something lies there (`DtnAi_NothingDeposited`).
+    /// @dev Credits what arrives, and so never strands a deposit. Emits {SessionStarted}. Requirements: something lies
+    /// there (`DtnAi_NothingDeposited`).
     /// @return sessionId The new session; the caller owns it.
     function startUserSession() external returns (uint256 sessionId);
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.20;
 
-import {IDtnAiEvents} from "@deeptrust/contracts/idtn-ai-events.sol";
 import {IDtnAi} from "@deeptrust/contracts/idtn-ai.sol";
 
 /// @title IDtnNodes
 /// @notice The AI contract as nodes, relays and owners of names see it: answering, expiring, earning, registering.
-/// @dev Amounts are base units of the fee token unless they say wei. The same contract is `IDtnAi` to those who ask.
+/// @dev Amounts are base units of the fee token unless they say wei. `terms` are always the bytes that `RequestMade`
+/// published; a field of what they say (`IDtnAiEvents.Terms`) is written `terms.field`. The same contract is `IDtnAi` to those who ask.
 interface IDtnNodes {
     // ───────────────────────────────────────────── types ─────────────────────────────────────────────
 
@@ -59,25 +59,22 @@ interface IDtnNodes {
     /// first; then the callback gets exactly `terms.callbackGas`, and whatever it does changes nothing of the payment.
     /// Emits {ResponseDelivered}, perhaps {CallbackFailed}.
     /// Requirements: the terms are those of a pending request; its deadline has not passed; the node is trusted by them.
-    function respondToRequest(IDtnAiEvents.Terms calldata terms, bytes32 nodeId, Answer calldata answer) external;
+    function respondToRequest(bytes calldata terms, bytes32 nodeId, Answer calldata answer) external;
 
     /// @notice Settles a request with one answer that several nodes signed; anyone may relay it.
     /// @dev For ANY, ALL and VOTE, and for a FAILED answer of SELECT_BEST and RANK. Every signer is paid, so there are at
     /// most `terms.redundancy`. Needed: `terms.quorum` seals for SUCCESS, a majority of `terms.redundancy` for FAILED.
     /// @param seals In ascending order of `nodeId`.
-    function respondToRequest(IDtnAiEvents.Terms calldata terms, Answer calldata answer, Seal[] calldata seals) external;
+    function respondToRequest(bytes calldata terms, Answer calldata answer, Seal[] calldata seals) external;
 
     /// @notice Settles a SELECT_BEST or RANK request by the ballots of `terms.redundancy` nodes; anyone may relay it.
     /// @param responses SELECT_BEST: the winner's only. RANK: every candidate, in the order of the ballots.
-    function respondToRequest(IDtnAiEvents.Terms calldata terms, bytes[] calldata responses, Ballot[] calldata ballots) external;
+    function respondToRequest(bytes calldata terms, bytes[] calldata responses, Ballot[] calldata ballots) external;
 
     /// @notice Settles a request whose deadline has passed: its hold is free again, the failure callback is called, the
     /// status is TIMEOUT. Anyone may call it. Emits {RequestExpired}, perhaps {CallbackFailed}.
     /// @dev The message is "timeout", or "consensus timeout" where several nodes had to answer.
-    function expire(IDtnAiEvents.Terms calldata terms) external;
-
-    /// @notice The id of a request on these terms.
-    function requestIdOf(IDtnAiEvents.Terms calldata terms) external pure returns (bytes32);
+    function expire(bytes calldata terms) external;
 
     /// @notice The EIP-712 digest that a node's operator signs for a {Seal}.
     function answerDigest(bytes32 requestId, Answer calldata answer) external view returns (bytes32);
@@ -158,6 +155,9 @@ interface IDtnNodes {
     event EarningsWithdrawn(bytes32 indexed nodeId, address indexed to, uint256 amount);
 
     // ───────────────────────────────────────────── errors ────────────────────────────────────────────
+
+    /// @notice No terms are so short. Hand back what {RequestMade} published.
+    error DtnAi_TermsTooShort(uint256 length);
 
     /// @notice The request was settled before, with this status. An answer counts once.
     error DtnAi_RequestSettled(bytes32 requestId, IDtnAi.ResponseStatus status);
