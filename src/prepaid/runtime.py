@@ -12,6 +12,7 @@ from prepaid.ledger import Ledger
 from prepaid.meter import Meter
 from prepaid.models.catalogue import Catalogue
 from prepaid.models.contract import Model
+from prepaid.relay import Relay
 from prepaid.store.sqlite.store import SqliteStore, now_ms
 from prepaid.turns import Turns
 
@@ -41,6 +42,7 @@ class Runtime:
         self.ledger = Ledger(self.store)
         self.meter = Meter(self.ledger, timedelta(seconds=settings.hold_seconds))
         self.turns = Turns(self.meter, settings.default_output_tokens)
+        self.relay = Relay(self.meter, self.catalogue, settings.default_output_tokens)
 
     def models(self, name: str) -> tuple[Model, ...]:
         """The model with this name or id, and its fallbacks in order."""

@@ -204,6 +204,7 @@ class PriceSettings(Section):
     per_request: Amount = Decimal(0)
     context_tokens_max: Tokens | None = None
     output_tokens_max: Tokens | None = None
+    image_tokens_max: Tokens | None = None
     apis: frozenset[Api] | None = None
 
     def amounts(self) -> dict[str, Decimal]:

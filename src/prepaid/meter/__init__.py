@@ -6,6 +6,7 @@
 from prepaid.meter.call import PaidCall, Payer, Replay, check_usage
 from prepaid.meter.meter import ATTEMPTS_MAX, REQUEST_KEY_LENGTH_MAX, Meter
 from prepaid.meter.once import begin_once
+from prepaid.meter.places import PlaceQueue
 
 __all__ = [
     "ATTEMPTS_MAX",
@@ -13,6 +14,7 @@ __all__ = [
     "Meter",
     "PaidCall",
     "Payer",
+    "PlaceQueue",
     "Replay",
     "begin_once",
     "check_usage",

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from prepaid.errors import ApiNotSupported, InvalidRequestError
 from prepaid.records import Api, ChatRequest, ModelInfo
 
-__all__ = ["check_api", "check_apis", "check_extra"]
+__all__ = ["check_api", "check_apis", "check_extra", "unpriced_wishes"]
 
 _PRICED_TIERS: Final = frozenset({None, "auto", "default", "flex"})
 _UNPRICED_WISHES: Final = ("web_search_options", "audio", "prediction", "best_of", "plugins")
 """Providers bill these on top of tokens, or several times, and a hold would not cover it."""
+
+_TOOLS_OF_THE_CALLER: Final = ("function", "custom")
 
 _SET_BY_US: Final = (
     "max_tokens",
@@ -57,7 +60,10 @@ def check_apis(info: ModelInfo, request: ChatRequest) -> None:
     """
     for api in _needed(request):
         check_api(info, api)
-    for wish in _unpriced(request.extra):
+    wishes = unpriced_wishes(request.extra)
+    if request.extra.get("n") not in (None, 1):
+        wishes = itertools.chain(("n",), wishes)
+    for wish in wishes:
         raise ApiNotSupported(info.name, wish, tuple(sorted(info.apis)))
 
 
@@ -80,9 +86,8 @@ def _needed(request: ChatRequest) -> Iterator[Api]:
         yield "structured_output"
 
 
-def _unpriced(extra: Mapping[str, Any]) -> Iterator[str]:
-    if extra.get("n") not in (None, 1):
-        yield "n"
+def unpriced_wishes(extra: Mapping[str, Any]) -> Iterator[str]:
+    """What in a request the provider bills beyond tokens, or at another rate."""
     tier = extra.get("service_tier")
     if not isinstance(tier, str | None) or tier not in _PRICED_TIERS:
         yield "service_tier"
@@ -92,5 +97,5 @@ def _unpriced(extra: Mapping[str, Any]) -> Iterator[str]:
         yield "modalities"
     tools = extra.get("tools")
     for tool in tools if isinstance(tools, list) else ():
-        if not isinstance(tool, Mapping) or tool.get("type", "function") != "function":
+        if not isinstance(tool, Mapping) or tool.get("type", "function") not in _TOOLS_OF_THE_CALLER:
             yield "tools that the provider runs"

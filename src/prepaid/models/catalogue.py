@@ -11,7 +11,7 @@ from prepaid.errors import ConfigError, CurrencyMismatch, ModelNotPriced, ModelN
 from prepaid.models.contract import Model
 from prepaid.models.offline import OfflineModel
 from prepaid.models.price_book import BookEntry, PriceBook, shipped_book
-from prepaid.records import Api, ModelInfo, Price, PriceTier
+from prepaid.records import IMAGE_TOKENS_DEFAULT, Api, ModelInfo, Price, PriceTier
 
 if TYPE_CHECKING:  # it imports pydantic-settings, which is slow; whoever has settings has it already
     from prepaid.config import PriceSettings, Settings
@@ -202,6 +202,7 @@ class Catalogue:
             output_tokens_max=(own.output_tokens_max if own else None) or context,
             apis=apis or (_READS_ONLY if entry is not None and not entry.answers else _DEFAULT_APIS),
             provider=upstream,
+            image_tokens_max=(own.image_tokens_max if own else None) or IMAGE_TOKENS_DEFAULT,
         )
 
     def _book_price(self, name: str, entry: BookEntry | None) -> Price:

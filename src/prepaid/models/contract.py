@@ -11,7 +11,7 @@ from typing import Protocol
 
 from prepaid.records import ChatRequest, ModelEvent, ModelInfo
 
-__all__ = ["Model"]
+__all__ = ["EmbeddingModel", "Model"]
 
 
 class Model(Protocol):
@@ -40,3 +40,10 @@ class Model(Protocol):
         Raises:
             ProviderError: refused, timed out, broken off, or not what the protocol says.
         """
+
+
+class EmbeddingModel(Model, Protocol):
+    """A model whose ``info.apis`` has ``embeddings`` makes vectors too, in this process."""
+
+    def embed(self, text: str, dimensions: int | None) -> list[float]:
+        """The vector of a text, of so many dimensions or of the model's own choice."""

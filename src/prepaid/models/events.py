@@ -12,7 +12,8 @@ __all__ = ["EVENT_BYTES_MAX", "EventBytes", "check_event_stream"]
 
 EVENT_BYTES_MAX: Final = 1_048_576
 
-_LINE_END: Final = rb"(?:\r\n|\n|\r(?!\n))"
+_LINE_END: Final = rb"(?:\r\n|\n|\r(?=[^\n]))"
+"""A carriage return at the very end may be half of a line end."""
 _BLANK_LINE: Final = re.compile(_LINE_END + _LINE_END)
 
 

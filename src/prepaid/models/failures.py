@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from prepaid.errors import ProviderError
 
-__all__ = ["is_retryable", "refused", "retry_after", "retry_after_seconds", "with_retry"]
+__all__ = ["is_retryable", "refused", "refused_in_stream", "retry_after", "retry_after_seconds", "with_retry"]
 
 _REASON_LENGTH_MAX: Final = 300
 _RETRYABLE_BELOW_500: Final = frozenset({408, 425, 429})
@@ -37,6 +37,13 @@ def refused(
         remedy=_REMEDIES.get(status),
     )
     return with_retry(error, retryable=is_retryable(status), after_seconds=after_seconds)
+
+
+def refused_in_stream(upstream: str, error: Any, secret: str | None) -> ProviderError:
+    """The error for one that came inside a stream, after status 200; some put the real one in its code."""
+    code = error.get("code") if isinstance(error, dict) else None
+    status = code if type(code) is int and 300 <= code <= 599 else 502  # noqa: PLR2004 -- HTTP's range of failures
+    return refused(upstream, status, json.dumps({"error": error}).encode(), None, secret)
 
 
 def is_retryable(status: int) -> bool:

@@ -5,6 +5,7 @@ for tests and demos:
 
 - ``count to 50`` is answered with exactly 50 tokens: the numbers from 1 to 50.
 - ``what did I say`` is answered with the user's message before, from the same chat.
+- A request for JSON (``response_format``) is answered with JSON of its schema.
 - ``use add with 2 and 3`` calls the tool ``add`` of the request; its result is then the answer. Where
   the request has ``tool_choice: "required"`` and names none, the last tool is called.
 """
@@ -13,11 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Final
+from hashlib import blake2b
+from typing import Any, Final
 
 from prepaid.errors import ProviderError
 from prepaid.models.arguments import fit_arguments
@@ -51,6 +54,7 @@ _CONTEXT_TOKENS_MAX: Final = 1_000_000
 _OUTPUT_TOKENS_MAX: Final = 100_000
 _QUOTE_LENGTH_MAX: Final = 400
 _TOKENS_PER_BREATH: Final = 32
+_DIMENSIONS: Final = 256
 _REMEMBERED_LENGTH_MAX: Final = 1_024
 _TOKEN = re.compile(r"\s*(?:\w{1,16}|[^\w\s])|\s+")
 _COUNT_TO = re.compile(r"\bcount to (\d{1,9})\b", re.IGNORECASE)
@@ -94,7 +98,7 @@ class OfflineModel:
             price=price or Price.flat(asset, Unit.TOKEN, 1_000_000, 2_000_000),
             context_tokens_max=_CONTEXT_TOKENS_MAX,
             output_tokens_max=_OUTPUT_TOKENS_MAX,
-            apis=frozenset({"chat", "tools"}),
+            apis=frozenset({"chat", "tools", "structured_output", "embeddings"}),
             provider="offline",
         )
         self.delay_seconds = delay_seconds
@@ -117,6 +121,17 @@ class OfflineModel:
     def estimate_tokens(self, text: str) -> int:
         """Exactly ``count_tokens``."""
         return count_tokens(text)
+
+    def embed(self, text: str, dimensions: int | None) -> list[float]:
+        """A vector of length 1 in which texts are near each other that share words. Nobody trained it."""
+        vector = [0.0] * (dimensions or _DIMENSIONS)
+        for word in _TOKEN.findall(text.lower()):
+            number = int.from_bytes(
+                blake2b(word.strip().encode("utf-8", "surrogatepass"), digest_size=8).digest()
+            )
+            vector[number % len(vector)] += 1.0 if number >> 63 else -1.0
+        length = math.hypot(*vector)
+        return [each / length for each in vector] if length else [1.0, *vector[1:]]
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[ModelEvent]:
         """The scripted reply, or the model's own, token by token.
@@ -221,9 +236,21 @@ def _own_reply(request: ChatRequest) -> Iterable[Part]:
     if tool is not None:
         calls = sum(len(message.tool_calls) for message in request.messages)
         return (ToolCall(f"call_{calls + 1}", tool.name, fit_arguments(tool.parameters, question)),)
+    form = request.extra.get("response_format")
+    if isinstance(form, Mapping) and form.get("type", "text") != "text":
+        return (_structured(form, question),)
     if (count := _COUNT_TO.search(question)) is not None:
         return (str(n) if n == 1 else f" {n}" for n in range(1, int(count[1]) + 1))
     return (_answer(request.messages, users),)
+
+
+def _structured(form: Mapping[str, Any], question: str) -> str:
+    """JSON as the request wants it, with the values that the question mentions."""
+    described = form.get("json_schema")
+    schema = described.get("schema") if isinstance(described, Mapping) else None
+    if not isinstance(schema, Mapping):
+        schema = {"type": "object", "properties": {"offline_model_heard": {"type": "string"}}}
+    return fit_arguments(schema, question)
 
 
 def _named_tool(tools: tuple[Tool, ...], question: str) -> Tool | None:

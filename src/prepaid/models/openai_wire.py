@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 
 from prepaid.errors import ProviderResponseInvalid
-from prepaid.models.failures import refused
+from prepaid.models.failures import refused_in_stream
 from prepaid.models.usage import CHAT_USAGE, told_usage
 from prepaid.records import (
     ChatRequest,
@@ -125,7 +125,7 @@ class Answer:
                 f"Upstream {self._upstream!r} sent a malformed chunk: {place}: {found['msg']}."
             ) from None
         if chunk.error is not None:
-            raise refused(self._upstream, _status(chunk.error), data.encode(), None, self._secret)
+            raise refused_in_stream(self._upstream, chunk.error, self._secret)
         if chunk.usage is not None:
             self._usage = chunk.usage
         for choice in chunk.choices:
@@ -188,9 +188,3 @@ def tool_json(tool: Tool) -> dict[str, Any]:
     """A tool as chat completions have it."""
     function = {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}
     return {"type": "function", "function": function}
-
-
-def _status(error: Any) -> int:
-    """An error inside a stream comes after status 200; some providers put the real one in its code."""
-    code = error.get("code") if isinstance(error, dict) else None
-    return code if isinstance(code, int) and 300 <= code <= 599 else 502  # noqa: PLR2004 -- HTTP's range of failures

@@ -17,7 +17,8 @@ class UsageFields(NamedTuple):
     """What one of OpenAI's APIs calls the counts."""
 
     input: str
-    output: str
+    output: str | None
+    """``None`` where an API has no output that is counted."""
     details: str
 
 
@@ -34,7 +35,7 @@ def told_usage(upstream: str, told: Any, names: UsageFields) -> Usage:
     if not isinstance(told, dict):
         raise _lie(upstream, f"it is a {type(told).__name__}")
     input_tokens = _count(upstream, told, names.input)
-    output_tokens = _count(upstream, told, names.output)
+    output_tokens = _count(upstream, told, names.output) if names.output else 0
     total_tokens = _count(upstream, told, "total_tokens", optional=True)
     details = told.get(names.details) or {}
     if not isinstance(details, dict):
@@ -43,7 +44,9 @@ def told_usage(upstream: str, told: Any, names: UsageFields) -> Usage:
     written = _count(upstream, details, "cache_write_tokens", optional=True)
     if cached + written > input_tokens:
         raise _lie(upstream, f"{cached + written} of {input_tokens} input tokens are cached")
-    return Usage(input_tokens, max(output_tokens, total_tokens - input_tokens), cached, written)
+    if names.output:
+        output_tokens = max(output_tokens, total_tokens - input_tokens)
+    return Usage(input_tokens, output_tokens, cached, written)
 
 
 def _count(upstream: str, told: dict[str, Any], name: str, *, optional: bool = False) -> int:

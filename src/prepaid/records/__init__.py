@@ -20,11 +20,22 @@ from prepaid.records.models import (
     ToolCall,
     Usage,
 )
-from prepaid.records.prices import ALL_CHAT_APIS, Api, ModelInfo, Price, PriceTier, Quote, Unit
+from prepaid.records.prices import (
+    ALL_CHAT_APIS,
+    IMAGE_TOKENS_DEFAULT,
+    Api,
+    ModelInfo,
+    Price,
+    PriceTier,
+    Quote,
+    Unit,
+)
+from prepaid.records.requests import RequestRecord, RequestState
 from prepaid.records.sessions import ChatRecord, OwnedSession, SessionRecord, StoredMessage, UsageLine
 
 __all__ = [
     "ALL_CHAT_APIS",
+    "IMAGE_TOKENS_DEFAULT",
     "OPERATOR",
     "Account",
     "Api",
@@ -43,6 +54,8 @@ __all__ = [
     "Price",
     "PriceTier",
     "Quote",
+    "RequestRecord",
+    "RequestState",
     "Role",
     "SessionRecord",
     "SessionState",

@@ -84,6 +84,10 @@ Api = Literal["chat", "tools", "images", "structured_output", "embeddings"]
 ALL_CHAT_APIS: Final[frozenset[Api]] = frozenset({"chat", "tools", "images", "structured_output"})
 
 
+IMAGE_TOKENS_DEFAULT: Final = 50_000
+"""Above what any model of the price book counts for one image, at its finest."""
+
+
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """A model as the catalogue lists it."""
@@ -94,3 +98,5 @@ class ModelInfo:
     output_tokens_max: int
     apis: frozenset[Api]
     provider: str
+    image_tokens_max: int = IMAGE_TOKENS_DEFAULT
+    """What is held for each image of a request, in tokens; only some models can be sent any."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from prepaid.errors import ChatNotFound
-from prepaid.meter import PaidCall, Payer, Replay
+from prepaid.meter import PaidCall, Payer, PlaceQueue, Replay
 from prepaid.models.catalogue import check_model_name
 from prepaid.models.contract import Model
 from prepaid.records import ChatRecord, ChatRequest, Message, Role, TextDelta, ToolCall
 from prepaid.sessions.agent_config import AgentConfig
-from prepaid.store.operations import Place, PlaceTaken, Reconcile
+from prepaid.store.operations import Place, PlaceTaken
 from prepaid.turns import Answer, Question
 
 if TYPE_CHECKING:
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from prepaid.sessions.workspace import Workspace
 
 __all__ = ["ChatTurn"]
-
-_WAIT_SECONDS_MIN: Final = 0.001
-_WAIT_SECONDS_MAX: Final = 0.1
 
 
 @dataclass(slots=True)
@@ -38,7 +34,10 @@ class ChatTurn:
     text: str
     key: str | None
     output_tokens_max: int | None
-    waited_seconds: float = _WAIT_SECONDS_MIN
+    queue: PlaceQueue = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.queue = PlaceQueue(self.workspace.store, self.payer.session_id)
 
     async def events(self) -> AsyncGenerator[TextDelta | ToolCall | Answer]:
         """The answer as it comes, then the ``Answer``."""
@@ -68,7 +67,7 @@ class ChatTurn:
             reserved = await self.workspace.turns.reserve(question)
             if not isinstance(reserved, PlaceTaken):
                 return question, reserved
-            await self._wait(reserved)
+            await self.queue.wait(reserved)
 
     async def _by_agent(self) -> AsyncGenerator[TextDelta | ToolCall | Answer]:
         """Tools, MCP servers and structured output take several model calls: pydantic-ai runs the loop."""
@@ -111,19 +110,8 @@ class ChatTurn:
         return Opening(self._history(record), Place(self.chat_no, record.turn_count, messages=2))
 
     async def _reopened(self, taken: PlaceTaken) -> Opening:
-        await self._wait(taken)
+        await self.queue.wait(taken)
         return self._opening()
-
-    async def _wait(self, taken: PlaceTaken) -> None:
-        """Another process's turn stands there: wait, and settle it if its process died."""
-        if taken.open_turn is None:
-            return
-        store = self.workspace.store
-        if taken.expires_ms is not None and taken.expires_ms <= store.clock():
-            await store.submit(Reconcile(self.payer.session_id, taken.open_turn))
-            return
-        await asyncio.sleep(self.waited_seconds)
-        self.waited_seconds = min(self.waited_seconds * 2, _WAIT_SECONDS_MAX)
 
     def _record(self) -> ChatRecord:
         record = self.workspace.store.reads.chat(self.payer.session_id, self.chat_no)

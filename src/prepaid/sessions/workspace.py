@@ -38,6 +38,7 @@ class Workspace:
         self.ledger = runtime.ledger
         self.meter = runtime.meter
         self.turns = runtime.turns
+        self.relay = runtime.relay
         self.catalogue = runtime.catalogue
         self.models = runtime.models
         self.events = EventBus(runtime.logger)

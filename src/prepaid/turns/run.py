@@ -19,7 +19,7 @@ from prepaid.records import ChatRequest, Finish, ModelEvent, TextDelta, ToolCall
 from prepaid.turns.offers import Offer
 from prepaid.turns.question import Answer
 
-__all__ = ["Run"]
+__all__ = ["Run", "guarded", "whole_text"]
 
 _CUT_CHARACTERS_PER_TOKEN: Final = 8
 _CUT_CHARACTERS_MORE: Final = 128
@@ -83,7 +83,7 @@ class Run:
         """
         request = replace(self.request, model=self.offer.quoted.model, output_tokens_max=self.tokens_max)
         finish: Finish | None = None
-        async with aclosing(_guarded(self.offer.model, request)) as events:
+        async with aclosing(guarded(self.offer.model, request)) as events:
             async for event in events:
                 if isinstance(event, Finish):
                     finish = event
@@ -153,7 +153,7 @@ class Run:
         return part
 
     def _paid_text(self, event: TextDelta) -> TextDelta | None:
-        text = _whole(event.text)
+        text = whole_text(event.text)
         size = len(text) if self._counts_tokens else text_bytes(text)
         if self._is_too_much(size, text):
             self.is_cut = True
@@ -167,7 +167,7 @@ class Run:
         return TextDelta(text)
 
     def _paid_call(self, event: ToolCall) -> ToolCall | None:
-        call = ToolCall(_whole(event.id), _whole(event.name), _whole(event.arguments))
+        call = ToolCall(whole_text(event.id), whole_text(event.name), whole_text(event.arguments))
         size = len(call.name) + len(call.arguments) if self._counts_tokens else event_bytes(call)
         if self._is_too_much(size, call.name + call.arguments):
             self.is_cut = True
@@ -190,7 +190,7 @@ class Run:
         return False
 
 
-async def _guarded(model: Model, request: ChatRequest) -> AsyncGenerator[ModelEvent]:
+async def guarded(model: Model, request: ChatRequest) -> AsyncGenerator[ModelEvent]:
     """A model's events, if that is what they are; whatever else it raises leaves as ``ProviderError``."""
     name = model.info.name
     try:
@@ -211,7 +211,7 @@ def _checked(event: object, name: str) -> ModelEvent:
             raise ProviderResponseInvalid(f"Model {name!r} said {repr(event)[:80]}.")
 
 
-def _whole(text: str) -> str:
+def whole_text(text: str) -> str:
     """Text as Unicode allows it: nothing can store or send half a surrogate pair."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 

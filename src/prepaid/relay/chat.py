@@ -1,0 +1,250 @@
+"""OpenAI's chat completions, as far as the relay looks into them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from pydantic_core import to_json
+
+from prepaid.errors import InvalidRequestError, ProviderResponseInvalid
+from prepaid.models.apis import unpriced_wishes
+from prepaid.models.failures import refused_in_stream
+from prepaid.models.usage import CHAT_USAGE
+from prepaid.records import Api, Message, Role, ToolCall, Usage
+from prepaid.relay.wire import (
+    Asked,
+    Body,
+    Reader,
+    add_image,
+    answered,
+    count_of,
+    listed,
+    model_of,
+    texts_of,
+    tool_texts,
+)
+
+__all__ = ["CHAT"]
+
+CHOICES_MAX: Final = 128
+_TEXT_FIELDS: Final = ("content", "refusal", "reasoning_content", "reasoning")
+_SAID_FIELDS: Final = ("content", "refusal")
+_TEXT_ONLY: Final[frozenset[Api]] = frozenset({"chat"})
+
+
+class ChatApi:
+    """``/chat/completions``."""
+
+    path = "/chat/completions"
+    usage = CHAT_USAGE
+
+    def read(self, body: Body) -> Asked:
+        """What matters in a request."""
+        model = model_of(body)
+        messages = listed(body.get("messages"), "messages")
+        if not messages:
+            raise InvalidRequestError("messages is empty.", remedy="Send one message at least.")
+        limits = [count_of(body, name) for name in ("max_tokens", "max_completion_tokens")]
+        options = body.get("stream_options")
+        asked = Asked(
+            model,
+            is_stream=body.get("stream") is True,
+            wants_usage=isinstance(options, dict) and options.get("include_usage") is True,
+            choices=count_of(body, "n", CHOICES_MAX) or 1,
+            limit=min((limit for limit in limits if limit is not None), default=None),
+            messages=len(messages),
+            apis=_TEXT_ONLY,
+            unpriced=next(unpriced_wishes(body), ""),
+        )
+        for message in messages:
+            if type(message.get("content")) is list:
+                _look_into(asked, message["content"])
+        if body.get("tools") or body.get("functions"):
+            asked.has_tools = True
+            asked.apis |= {"tools"}
+        form = body.get("response_format")
+        if isinstance(form, dict) and form.get("type", "text") != "text":
+            asked.apis |= {"structured_output"}
+        return asked
+
+    def texts(self, body: Body) -> Iterator[str]:
+        """The texts of a request."""
+        for message in body["messages"]:
+            yield from texts_of(message.get("content"))
+            yield from _call_texts(message.get("tool_calls"))
+        for tool in body.get("tools") or ():
+            yield from tool_texts(tool.get("function", tool) if type(tool) is dict else tool)
+
+    def sent(self, body: Body, model: str, limit: int, limit_field: str) -> Body:
+        """The request as an upstream gets it."""
+        named = [name for name in ("max_tokens", "max_completion_tokens") if body.get(name) is not None]
+        sent = {**body, "model": model, **dict.fromkeys(named or [limit_field], limit)}
+        if body.get("stream") is True:
+            sent["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+        return sent
+
+    def reply_texts(self, reply: Body) -> Iterator[str]:
+        """All output in a whole reply."""
+        for choice in _choices(reply):
+            yield from _output_texts(_message(choice))
+
+    def reply_message(self, reply: Body) -> Message:
+        """The first choice."""
+        message = next((_message(choice) for choice in _choices(reply)), {})
+        text = "".join(text for name in _SAID_FIELDS if type(text := message.get(name)) is str)
+        return Message(Role.ASSISTANT, text, _calls(message.get("tool_calls")))
+
+    def question(self, body: Body) -> tuple[Message, ...]:
+        """What comes after the last answer."""
+        asked: list[Message] = []
+        for message in reversed(body["messages"]):
+            role = message.get("role")
+            if role == Role.ASSISTANT:
+                break
+            if role in (Role.USER, Role.TOOL):
+                text = "".join(texts_of(message.get("content")))
+                call_id = message.get("tool_call_id") if role == Role.TOOL else None
+                asked.append(Message(Role(role), text, tool_call_id=call_id))
+        return tuple(reversed(asked))
+
+    def reader(self, upstream: str, secret: str | None, asked: Asked) -> Reader:
+        """A reader of one streamed reply."""
+        return ChatReader(upstream, secret, asked)
+
+    def failure(self, error: Mapping[str, Any]) -> bytes:
+        """As OpenAI's clients expect it."""
+        return b"data: " + to_json(error) + b"\n\n"
+
+
+class ChatReader:
+    """Follows the chunks of one streamed answer."""
+
+    def __init__(self, upstream: str, secret: str | None, asked: Asked) -> None:
+        self.texts: list[str] = []
+        self.usage: Any = None
+        self._upstream = upstream
+        self._secret = secret
+        self._asked = asked
+        self._open = set(range(asked.choices))
+        self._said: list[str] = []
+        self._calls: dict[int, list[str]] = {}
+        self._last: Body = {}
+
+    @property
+    def is_ended(self) -> bool:
+        """Every choice has its reason."""
+        return not self._open
+
+    def see(self, event: Body) -> tuple[str, bool]:
+        """The output in a chunk, and whether the client gets it: not its usage, unless it asked for that."""
+        if event.get("error"):
+            raise refused_in_stream(self._upstream, event["error"], self._secret)
+        self._last = event
+        told = event.get("usage")
+        if told is not None:
+            self.usage = told
+        choices = _choices(event)
+        if not choices:
+            return "", told is None or self._asked.wants_usage
+        return "".join(self._seen(choice) for choice in choices), True
+
+    def cut(self, usage: Usage) -> bytes:
+        """A chunk that ends the choices which are open, and the usage where it was asked for."""
+        chunk = {name: value for name, value in self._last.items() if name not in ("choices", "usage")}
+        ends = [{"index": index, "delta": {}, "finish_reason": "length"} for index in sorted(self._open)]
+        events = [b"data: " + to_json({**chunk, "choices": ends}) + b"\n\n"]
+        if self._asked.wants_usage:
+            told = {
+                "prompt_tokens": usage.input_tokens,
+                "completion_tokens": usage.output_tokens,
+                "total_tokens": usage.input_tokens + usage.output_tokens,
+            }
+            events.append(b"data: " + to_json({**chunk, "choices": [], "usage": told}) + b"\n\n")
+        return b"".join(events)
+
+    def message(self) -> Message:
+        """The first choice, as far as it came."""
+        calls = tuple(ToolCall(*self._calls[index]) for index in sorted(self._calls))
+        return Message(Role.ASSISTANT, "".join(self._said), calls)
+
+    def _seen(self, choice: Body) -> str:
+        index, delta = choice.get("index", 0), choice.get("delta") or {}
+        if type(index) is not int or type(delta) is not dict:
+            raise ProviderResponseInvalid(f"Upstream {self._upstream!r} sent a malformed choice.")
+        if choice.get("finish_reason") is not None:
+            self._open.discard(index)
+        text = ""
+        for name in _TEXT_FIELDS:
+            piece = delta.get(name)
+            if type(piece) is str and piece:
+                text += piece
+                if index == 0 and name in _SAID_FIELDS:
+                    self._said.append(piece)
+        if delta.get("tool_calls"):
+            text += self._seen_calls(delta["tool_calls"], index)
+        if text:
+            self.texts.append(text)
+        return text
+
+    def _seen_calls(self, parts: Any, choice: int) -> str:
+        text = ""
+        for part in answered("tool_calls", parts):
+            function = part.get("function") or {}
+            number = part.get("index", 0)
+            if type(function) is not dict or type(number) is not int:
+                raise ProviderResponseInvalid(f"Upstream {self._upstream!r} sent a malformed tool call.")
+            name, arguments = str(function.get("name") or ""), str(function.get("arguments") or "")
+            text += name + arguments
+            if choice == 0:
+                call = self._calls.setdefault(number, ["", "", ""])
+                call[0] = call[0] or str(part.get("id") or "")
+                call[1] = call[1] or name
+                call[2] += arguments
+        return text
+
+
+def _look_into(asked: Asked, parts: list[Any]) -> None:
+    """Counts the images of a message, and finds what has no price."""
+    for part in parts:
+        kind = part.get("type") if type(part) is dict else None
+        if kind == "image_url":
+            add_image(asked, part.get("image_url"))
+        elif kind not in ("text", "refusal"):
+            asked.unpriced = f"content of type {str(kind)[:40]!r}"
+
+
+def _call_texts(calls: Any) -> Iterator[str]:
+    for call in _calls(calls):
+        yield call.name
+        yield call.arguments
+
+
+def _calls(calls: Any) -> tuple[ToolCall, ...]:
+    found = []
+    for call in calls if type(calls) is list else ():
+        function = call.get("function") if type(call) is dict else None
+        if type(function) is dict:
+            parts = (call.get("id"), function.get("name"), function.get("arguments"))
+            found.append(ToolCall(*(part if type(part) is str else "" for part in parts)))
+    return tuple(found)
+
+
+def _output_texts(message: Body) -> Iterator[str]:
+    for name in _TEXT_FIELDS:
+        if type(message.get(name)) is str:
+            yield message[name]
+    yield from _call_texts(message.get("tool_calls"))
+
+
+def _message(choice: Body) -> Body:
+    message = choice.get("message")
+    return message if type(message) is dict else {}
+
+
+def _choices(reply: Body) -> list[Body]:
+    choices = reply.get("choices")
+    return [] if choices is None else answered("choices", choices)
+
+
+CHAT: Final = ChatApi()

@@ -1,0 +1,110 @@
+"""Who answers: an upstream over HTTP. Models of ours answer in ``own``, in the same words."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Final, Protocol
+
+from pydantic_core import to_json
+
+from prepaid.models.measure import text_bytes
+from prepaid.records import ModelInfo
+from prepaid.relay.wire import Body, WireApi
+
+if TYPE_CHECKING:  # it imports aiohttp, which only those who ask an upstream wait for
+    from prepaid.models.upstream import Upstream
+    from prepaid.relay.order import Order
+
+__all__ = ["Host", "Reply", "UpstreamHost"]
+
+TOKENS_PER_MESSAGE: Final = 8
+"""Role markers and separators that a provider's chat template puts around each message, at most."""
+
+TOKENS_FOR_TOOLS: Final = 1_024
+"""The hidden prompt that some providers add when a request has tools, at most."""
+
+BYTES_PER_TOKEN_LIKELY: Final = 4
+
+
+class Reply(Protocol):
+    """An answer with status 200, read once."""
+
+    @property
+    def content_type(self) -> str:
+        """As a header."""
+
+    async def content(self) -> bytes:
+        """The whole body."""
+
+    def pieces(self) -> AsyncGenerator[bytes]:
+        """The body as it comes."""
+
+
+class Host(Protocol):
+    """Answers requests for one model."""
+
+    @property
+    def name(self) -> str:
+        """Whose fault it is, for error messages."""
+
+    @property
+    def secret(self) -> str | None:
+        """What must never be shown of it."""
+
+    @property
+    def model(self) -> str:
+        """What the model is called there."""
+
+    @property
+    def limit_field(self) -> str:
+        """Where a chat completion has its output limit there, if the client did not choose."""
+
+    @property
+    def retries_max(self) -> int:
+        """How often it is asked again."""
+
+    def input_tokens_max(self, order: Order, info: ModelInfo) -> int:
+        """An upper bound of the input tokens that the order can be billed for."""
+
+    def estimate_tokens(self, text: str) -> int:
+        """The likely tokens of a text, for answers whose usage nobody tells."""
+
+    def ask(self, api: WireApi, body: Body) -> AbstractAsyncContextManager[Reply]:
+        """Ask; leaving the block early drops the answer.
+
+        Raises:
+            ProviderError: no answer with status 200 came.
+        """
+
+
+class UpstreamHost:
+    """An upstream that speaks OpenAI's API."""
+
+    __slots__ = ("limit_field", "model", "name", "retries_max", "secret", "upstream")
+
+    def __init__(self, upstream: Upstream, model: str) -> None:
+        self.upstream = upstream
+        self.name = upstream.name
+        self.secret = upstream.secret
+        self.model = model
+        self.limit_field: str = upstream.settings.output_limit_field
+        self.retries_max = upstream.settings.retries_max
+
+    def input_tokens_max(self, order: Order, info: ModelInfo) -> int:
+        """No byte-level tokenizer makes more tokens than bytes; what a template adds, and images, on top."""
+        asked = order.asked
+        size = len(to_json(order.body)) - asked.image_bytes
+        tokens = -(-size // self.upstream.settings.bytes_per_token) + TOKENS_PER_MESSAGE * asked.messages
+        if asked.has_tools:
+            tokens += TOKENS_FOR_TOOLS
+        return tokens + asked.images * info.image_tokens_max
+
+    def estimate_tokens(self, text: str) -> int:
+        """A token for every four bytes, as is usual for English."""
+        return -(-text_bytes(text) // BYTES_PER_TOKEN_LIKELY)
+
+    def ask(self, api: WireApi, body: Body) -> AbstractAsyncContextManager[Reply]:
+        """Over HTTP."""
+        # Always written anew: with a name given twice, another parser might see another limit than we do.
+        return self.upstream.ask(api.path, to_json(body, inf_nan_mode="null"))

@@ -1,0 +1,232 @@
+"""OpenAI's responses, as far as the relay looks into them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from pydantic_core import to_json
+
+from prepaid.errors import InvalidRequestError
+from prepaid.models.apis import unpriced_wishes
+from prepaid.models.failures import refused_in_stream
+from prepaid.models.usage import RESPONSES_USAGE
+from prepaid.records import Api, Message, Role, ToolCall, Usage
+from prepaid.relay.wire import (
+    Asked,
+    Body,
+    Reader,
+    add_image,
+    answered,
+    count_of,
+    listed,
+    model_of,
+    texts_of,
+    tool_texts,
+)
+
+__all__ = ["RESPONSES"]
+
+_UNSEEN: Final = ("previous_response_id", "conversation", "prompt", "background")
+"""With these the upstream adds an input that we do not see, or answers when we are not there."""
+_ENDS: Final = ("response.completed", "response.incomplete", "response.failed")
+_ITEMS: Final = (
+    "message",
+    "function_call",
+    "function_call_output",
+    "custom_tool_call",
+    "custom_tool_call_output",
+    "reasoning",
+)
+_ITEM_TEXTS: Final = ("name", "arguments", "output", "input")
+_TEXT_ONLY: Final[frozenset[Api]] = frozenset({"chat"})
+
+
+class ResponsesApi:
+    """``/responses``."""
+
+    path = "/responses"
+    usage = RESPONSES_USAGE
+
+    def read(self, body: Body) -> Asked:
+        """What matters in a request."""
+        asked = Asked(
+            model_of(body),
+            is_stream=body.get("stream") is True,
+            limit=count_of(body, "max_output_tokens"),
+            apis=_TEXT_ONLY,
+            unpriced=next((name for name in _UNSEEN if body.get(name)), "")
+            or next(unpriced_wishes(body), ""),
+        )
+        asked.messages = 1 + len(_items(body))
+        for item in _items(body):
+            _look_into(asked, item)
+        if body.get("tools"):
+            asked.has_tools = True
+            asked.apis |= {"tools"}
+        form = body.get("text")
+        form = form.get("format") if type(form) is dict else None
+        if type(form) is dict and form.get("type", "text") != "text":
+            asked.apis |= {"structured_output"}
+        return asked
+
+    def texts(self, body: Body) -> Iterator[str]:
+        """The texts of a request."""
+        yield from texts_of(body.get("instructions"))
+        yield from texts_of(body["input"] if type(body["input"]) is str else None)
+        for item in _items(body):
+            yield from texts_of(item.get("content"))
+            for name in _ITEM_TEXTS:
+                yield from texts_of(item.get(name))
+        for tool in body.get("tools") or ():
+            yield from tool_texts(tool)
+
+    def sent(self, body: Body, model: str, limit: int, limit_field: str) -> Body:  # noqa: ARG002 -- it has one name here
+        """The request as an upstream gets it."""
+        return {**body, "model": model, "max_output_tokens": limit}
+
+    def reply_texts(self, reply: Body) -> Iterator[str]:
+        """All output in a whole reply."""
+        for item in _output(reply):
+            yield from texts_of(item.get("content"))
+            yield from texts_of(item.get("summary"))
+            for name in _ITEM_TEXTS:
+                yield from texts_of(item.get(name))
+
+    def reply_message(self, reply: Body) -> Message:
+        """Its texts and the calls of tools."""
+        text: list[str] = []
+        calls: list[ToolCall] = []
+        for item in _output(reply):
+            if item.get("type") == "message":
+                text += texts_of(item.get("content"))
+            elif item.get("type") == "function_call":
+                parts = (item.get("call_id"), item.get("name"), item.get("arguments"))
+                calls.append(ToolCall(*(part if type(part) is str else "" for part in parts)))
+        return Message(Role.ASSISTANT, "".join(text), tuple(calls))
+
+    def question(self, body: Body) -> tuple[Message, ...]:
+        """What comes after the last answer."""
+        if type(body["input"]) is str:
+            return (Message(Role.USER, body["input"]),)
+        asked: list[Message] = []
+        for item in reversed(_items(body)):
+            kind = item.get("type", "message")
+            if kind in ("function_call", "reasoning") or item.get("role") == Role.ASSISTANT:
+                break
+            if kind == "function_call_output":
+                text = "".join(texts_of(item.get("output")))
+                asked.append(Message(Role.TOOL, text, tool_call_id=str(item.get("call_id") or "")))
+            elif item.get("role") == Role.USER:
+                asked.append(Message(Role.USER, "".join(texts_of(item.get("content")))))
+        return tuple(reversed(asked))
+
+    def reader(self, upstream: str, secret: str | None, asked: Asked) -> Reader:  # noqa: ARG002 -- usage is always told
+        """A reader of one streamed reply."""
+        return ResponsesReader(upstream, secret)
+
+    def failure(self, error: Mapping[str, Any]) -> bytes:
+        """As OpenAI's clients expect it."""
+        told = error["error"]
+        event = {"type": "error", "sequence_number": 0} | {
+            name: told.get(name) for name in ("code", "message", "param")
+        }
+        return b"event: error\ndata: " + to_json({**event, "error": told}) + b"\n\n"
+
+
+class ResponsesReader:
+    """Follows the events of one streamed response."""
+
+    def __init__(self, upstream: str, secret: str | None) -> None:
+        self.texts: list[str] = []
+        self.usage: Any = None
+        self.is_ended = False
+        self._upstream = upstream
+        self._secret = secret
+        self._said: list[str] = []
+        self._response: Body = {}
+        self._number = 0
+
+    def see(self, event: Body) -> tuple[str, bool]:
+        """The output in an event; the client gets all of them."""
+        kind = event.get("type")
+        if kind == "error" or (kind is None and event.get("error")):
+            raise refused_in_stream(self._upstream, event.get("error") or event, self._secret)
+        number = event.get("sequence_number")
+        self._number = number if type(number) is int else self._number + 1
+        response = event.get("response")
+        if type(response) is dict:
+            self._response = response
+            if kind in _ENDS:
+                self.is_ended = True
+                self.usage = response.get("usage")
+        delta = event.get("delta")
+        if type(delta) is not str or not delta:
+            return "", True
+        self.texts.append(delta)
+        if kind in ("response.output_text.delta", "response.refusal.delta"):
+            self._said.append(delta)
+        return delta, True
+
+    def cut(self, usage: Usage) -> bytes:
+        """The event that ends a response at its limit."""
+        said = {"type": "output_text", "text": "".join(self._said), "annotations": []}
+        message = {
+            "id": "msg_cut",
+            "type": "message",
+            "role": "assistant",
+            "status": "incomplete",
+            "content": [said],
+        }
+        response = {
+            **self._response,
+            "status": "incomplete",
+            "incomplete_details": {"reason": "max_output_tokens"},
+            "output": [message],
+            "usage": {
+                "input_tokens": usage.input_tokens,
+                "input_tokens_details": {"cached_tokens": 0},
+                "output_tokens": usage.output_tokens,
+                "output_tokens_details": {"reasoning_tokens": 0},
+                "total_tokens": usage.input_tokens + usage.output_tokens,
+            },
+        }
+        event = {"type": "response.incomplete", "sequence_number": self._number + 1, "response": response}
+        return b"event: response.incomplete\ndata: " + to_json(event) + b"\n\n"
+
+    def message(self) -> Message:
+        """The whole answer where it came to its end, else its text so far."""
+        if self.is_ended:
+            return RESPONSES.reply_message(self._response)
+        return Message(Role.ASSISTANT, "".join(self._said))
+
+
+def _items(body: Body) -> list[Body]:
+    given = body.get("input")
+    if type(given) is str:
+        return []
+    if not given:
+        raise InvalidRequestError("input is empty.", remedy="Send a text, or one item at least.")
+    return listed(given, "input")
+
+
+def _look_into(asked: Asked, item: Body) -> None:
+    """Counts an item's images, and finds what has no price."""
+    kind = item.get("type", "message")
+    if kind not in _ITEMS:
+        asked.unpriced = f"input of type {str(kind)[:40]!r}"
+    for content in (item.get("content"), item.get("output")):
+        for part in content if type(content) is list else ():
+            part_kind = part.get("type") if type(part) is dict else None
+            if part_kind == "input_image" and not part.get("file_id"):
+                add_image(asked, part.get("image_url"))
+            elif part_kind not in ("input_text", "output_text", "refusal", "reasoning_text", "text"):
+                asked.unpriced = f"content of type {str(part_kind)[:40]!r}"
+
+
+def _output(reply: Body) -> list[Body]:
+    output = reply.get("output")
+    return [] if output is None else answered("output", output)
+
+
+RESPONSES: Final = ResponsesApi()

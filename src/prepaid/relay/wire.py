@@ -1,0 +1,200 @@
+"""What the relay needs to know of one of OpenAI's APIs, and nothing else of what is sent through it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic_core import to_json
+
+from prepaid.errors import InvalidRequestError, ProviderResponseInvalid
+from prepaid.models.usage import UsageFields
+from prepaid.records import Api, Message, Usage
+
+__all__ = [
+    "Asked",
+    "Body",
+    "Reader",
+    "WireApi",
+    "add_image",
+    "answered",
+    "count_of",
+    "listed",
+    "model_of",
+    "texts_of",
+    "tool_texts",
+]
+
+Body = dict[str, Any]
+"""A request's or reply's JSON object. What is not named here goes on as it came."""
+
+COUNT_MAX = 100_000_000
+
+
+@dataclass(slots=True)
+class Asked:
+    """As much of a request as its price and its way depend on."""
+
+    model: str
+    is_stream: bool = False
+    wants_usage: bool = False
+    """Whether a stream's usage is to be told to the client."""
+    choices: int = 1
+    """How many answers; each may be as long as the limit."""
+    limit: int | None = None
+    """Output tokens of one answer, where the client says."""
+    messages: int = 0
+    has_tools: bool = False
+    images: int = 0
+    image_bytes: int = 0
+    """Of the body; paid for by the image, not by the byte."""
+    apis: frozenset[Api] = frozenset()
+    """What the model must be able to do."""
+    unpriced: str = ""
+    """What in it no price covers, if anything; then it is refused."""
+
+
+class Reader(Protocol):
+    """Follows one streamed answer."""
+
+    texts: list[str]
+    """All output so far, hidden reasoning and tools' arguments included."""
+    usage: Any
+    """As the upstream told it; ``None`` where it has not."""
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether the upstream has said how the answer ends; only usage may still come."""
+
+    def see(self, event: Body) -> tuple[str, bool]:
+        """The output in an event, and whether the client gets the event.
+
+        Raises:
+            ProviderError: it is the upstream's own error.
+            ProviderResponseInvalid: it is not an event of this API.
+        """
+
+    def cut(self, usage: Usage) -> bytes:
+        """The events that end an answer at its limit."""
+
+    def message(self) -> Message:
+        """The answer, to be kept in a chat."""
+
+
+class WireApi(Protocol):
+    """One API: where it is, what a request asks for, what a reply says."""
+
+    path: str
+    usage: UsageFields
+
+    def read(self, body: Body) -> Asked:
+        """What matters in a request.
+
+        Raises:
+            InvalidRequestError: it is not a request of this API.
+        """
+
+    def texts(self, body: Body) -> Iterator[str]:
+        """The texts of a request, as prices per byte count them."""
+
+    def sent(self, body: Body, model: str, limit: int, limit_field: str) -> Body:
+        """The request as an upstream gets it: its name for the model, and a limit that the hold pays for."""
+
+    def reply_texts(self, reply: Body) -> Iterator[str]:
+        """All output in a whole reply."""
+
+    def reply_message(self, reply: Body) -> Message:
+        """The answer of a whole reply, to be kept in a chat."""
+
+    def question(self, body: Body) -> tuple[Message, ...]:
+        """What is new since the last answer: the messages that a turn begins with."""
+
+    def reader(self, upstream: str, secret: str | None, asked: Asked) -> Reader:
+        """A reader of one streamed reply."""
+
+    def failure(self, error: Mapping[str, Any]) -> bytes:
+        """OpenAI's error body as the last event of a stream that failed."""
+
+
+def count_of(body: Body, name: str, limit: int = COUNT_MAX) -> int | None:
+    """A count from 1 to ``limit``, or ``None`` where it is left out.
+
+    Raises:
+        InvalidRequestError: it is something else.
+    """
+    value = body.get(name)
+    if value is None:
+        return None
+    if type(value) is not int or not 1 <= value <= limit:  # a bool is no count
+        raise InvalidRequestError(
+            f"{name} is {str(value)[:40]}.", remedy=f"Send an integer from 1 to {limit}, or leave it out."
+        )
+    return value
+
+
+def listed(value: Any, name: str) -> list[Body]:
+    """A list of JSON objects.
+
+    Raises:
+        InvalidRequestError: it is something else.
+    """
+    if not isinstance(value, list) or not all(type(each) is dict for each in value):
+        raise InvalidRequestError(
+            f"{name} is no list of objects.", remedy=f"Send {name} as OpenAI's API has it."
+        )
+    return value
+
+
+def answered(name: str, value: Any) -> list[Body]:
+    """A list of JSON objects in an upstream's answer.
+
+    Raises:
+        ProviderResponseInvalid: it is something else.
+    """
+    if type(value) is not list or not all(type(each) is dict for each in value):
+        raise ProviderResponseInvalid(f"The upstream's {name} are no list of objects.")
+    return value
+
+
+def model_of(body: Body) -> str:
+    """The model's name.
+
+    Raises:
+        InvalidRequestError: there is none.
+    """
+    model = body.get("model")
+    if type(model) is not str or not model:
+        raise InvalidRequestError("The request names no model.", remedy="Send model as text.")
+    return model
+
+
+def texts_of(content: Any) -> Iterator[str]:
+    """The texts of a message's content, which is text or a list of parts."""
+    if type(content) is str:
+        yield content
+    for part in content if type(content) is list else ():
+        if type(part) is dict:
+            text = part.get("text", part.get("refusal"))
+            if type(text) is str:
+                yield text
+
+
+def tool_texts(function: Any) -> Iterator[str]:
+    """The texts of a tool's definition."""
+    if type(function) is not dict:
+        return
+    for name in ("name", "description"):
+        if type(function.get(name)) is str:
+            yield function[name]
+    if function.get("parameters"):
+        yield to_json(function["parameters"]).decode()
+
+
+def add_image(asked: Asked, image: Any) -> None:
+    """Counts an image, given by its URL."""
+    asked.images += 1
+    asked.apis |= {"images"}
+    url = image.get("url") if type(image) is dict else image
+    if type(url) is str and url.startswith("data:"):
+        asked.image_bytes += len(url)

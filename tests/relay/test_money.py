@@ -1,0 +1,316 @@
+"""What a relayed request holds and costs: the promises of ``turns``, kept on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from prepaid.errors import (
+    ApiNotSupported,
+    InsufficientFunds,
+    ProviderError,
+    ProviderResponseInvalid,
+    ProviderStreamBroken,
+    ProviderUsageInvalid,
+    UpstreamUnavailable,
+    ValueTooLarge,
+)
+from prepaid.relay import RESPONSES
+from providers.fake_openai import Behaviour
+from relay.counter import HELLO, PRICE, until
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 5000}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_receipt_tells_what_it_came_to(counter, stream):
+    payer = await counter.desk.payer(10_000)
+    told = (await counter.ask(payer, stream=stream)).receipt
+    assert (told.cost, told.available, told.is_lowered, told.output_limit) == (
+        2 + 5 * 2,
+        10_000 - 12,
+        False,
+        64,
+    )
+    assert told.held > 2 + 64 * 2
+    counter.desk.check(payer, spent=12)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_limit_is_lowered_to_what_the_balance_pays(counter, fake, stream):
+    """Spec D1."""
+    whole = counter.order(await counter.desk.payer(1), stream=stream)
+    needed = counter.relay._targets.of(whole)[0].quoted
+    payer = await counter.desk.payer(needed.minimum + 2 * 2)
+    answered = await counter.ask(payer, stream=stream)
+    assert fake.requests[0]["max_tokens"] == answered.receipt.output_limit == 3
+    assert answered.receipt.is_lowered
+    assert answered.head is None or answered.head.is_lowered
+    counter.desk.check(payer, spent=2 + 3 * 2)
+
+
+async def test_who_cannot_pay_the_input_and_one_token_asks_nobody(counter, fake):
+    payer = await counter.desk.payer(20)
+    with pytest.raises(InsufficientFunds):
+        await counter.ask(payer)
+    assert fake.served == 0
+    counter.desk.check(payer, spent=0)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_every_choice_has_its_limit_in_the_hold(counter, fake, stream):
+    payer = await counter.desk.payer(10_000)
+    one = (await counter.ask(payer, stream=stream, max_tokens=10)).receipt
+    four = (await counter.ask(payer, stream=stream, max_tokens=10, n=4)).receipt
+    assert four.held - one.held in range(60, 70)
+    poor = await counter.desk.payer(one.held - 10 * 2 + 4 * 2 * 2)
+    lowered = (await counter.ask(poor, stream=stream, max_tokens=10, n=4)).receipt
+    assert fake.requests[-1]["max_tokens"] == lowered.output_limit in (1, 2)
+    counter.desk.check(poor)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_upstream_that_bills_above_the_hold_does_so_at_our_expense(counter, fake, stream):
+    """Spec D1."""
+    payer = await counter.desk.payer(10_000)
+    fake.next(Behaviour(limit_times=300))
+    told = (await counter.ask(payer, stream=stream, max_tokens=5)).receipt
+    assert told.cost == told.held
+    shortfall = 2 + 1500 * 2 - told.held
+    assert counter.desk.lines(payer) == [f"capture {told.held} fast", f"shortfall {shortfall} fast"]
+    counter.desk.check(payer, spent=told.held)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_upstream_that_counts_the_prompt_twice_stays_within_the_hold(counter, fake, stream):
+    payer = await counter.desk.payer(10_000)
+    fake.next(Behaviour(input_times=2))
+    told = (await counter.ask(payer, stream=stream)).receipt
+    assert told.cost == 2 * 2 + 5 * 2 <= told.held
+    counter.desk.check(payer, spent=14)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_without_usage_we_count_ourselves(counter, fake, stream):
+    payer = await counter.desk.payer(10_000)
+    fake.next(Behaviour(usage=None))
+    told = (await counter.ask(payer, stream=stream)).receipt
+    assert (told.usage.input_tokens, told.usage.output_tokens) == (3, 8)  # 11 and 29 bytes
+    counter.desk.check(payer, spent=3 + 16)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"prompt_tokens": -1, "completion_tokens": 1},
+        {"prompt_tokens": 10**12, "completion_tokens": 1},
+        [],
+        "many",
+        {"prompt_tokens": 1},
+    ],
+)
+async def test_usage_that_cannot_be_costs_nothing(counter, fake, stream, lie):
+    payer = await counter.desk.payer(10_000)
+    fake.next(Behaviour(usage=lie))
+    with pytest.raises(ProviderUsageInvalid):
+        await counter.ask(payer, stream=stream, stream_options={"include_usage": True})
+    counter.desk.check(payer, spent=0)
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+async def test_a_stream_is_cut_where_the_hold_ends(counter, fake, api):
+    """Spec D1: an upstream that does not stop is left."""
+    payer = await counter.desk.payer(10_000)
+    fake.next(Behaviour(text="word " * 3000, ignores_limit=True, chunk_delay_seconds=0.0001))
+    more = {} if api == "chat" else {"api": RESPONSES, "input": "Hello there"}
+    limits = {"max_tokens": 20} if api == "chat" else {"max_output_tokens": 20}
+    answered = await counter.ask(payer, stream=True, stream_options={"include_usage": True}, **limits, **more)
+    if api == "chat":
+        assert answered.chunks[-2]["choices"] == [{"index": 0, "delta": {}, "finish_reason": "length"}]
+        assert answered.chunks[-1]["usage"]["completion_tokens"] == 20
+        assert len(answered.text) < 20 * 8 + 129
+    else:
+        assert answered.chunks[-1]["type"] == "response.incomplete"
+        assert answered.chunks[-1]["response"]["incomplete_details"] == {"reason": "max_output_tokens"}
+    assert answered.receipt.usage.output_tokens == 20
+    counter.desk.check(payer, spent=3 + 40)
+
+
+async def test_a_client_that_hangs_up_pays_for_what_it_was_given(counter, fake):
+    payer = await counter.desk.payer(10_000)
+    fake.next(Behaviour(hang_after=3))
+    stream = counter.relay.stream(counter.order(payer, stream=True))
+    seen = b""
+    while b"from" not in seen:
+        piece = await anext(stream)
+        seen += piece if isinstance(piece, bytes) else b""
+    await stream.aclose()
+    counter.desk.check(payer, spent=3 + 3 * 2)  # 10 bytes of text are 3 tokens
+    assert await asyncio.to_thread(fake.disconnected.wait, 5)
+
+
+async def test_a_client_that_hangs_up_before_the_first_word_pays_nothing(counter, fake):
+    payer = await counter.desk.payer(10_000)
+    fake.next(Behaviour(hang_after=0))
+    task = asyncio.ensure_future(counter.ask(payer, stream=True))
+    await until(lambda: fake.served)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    counter.desk.check(payer, spent=0)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("behaviour", "error"),
+    [
+        (Behaviour(status=500), ProviderError),
+        (Behaviour(status=400), ProviderError),
+        (Behaviour(raw=b"<html>"), (ProviderResponseInvalid, ProviderStreamBroken)),
+        (Behaviour(raw=b"data: <html>\n\n"), ProviderResponseInvalid),
+        (Behaviour(raw=b'{"error": {"message": "no"}}', content_type="application/json"), ProviderError),
+        (Behaviour(raw=b'data: {"error": {"message": "no", "code": 503}}\n\n'), ProviderError),
+        (Behaviour(raw=b'data: {"choices": 7}\n\n'), ProviderResponseInvalid),
+    ],
+)
+async def test_a_request_that_fails_costs_nothing(counter, fake, stream, behaviour, error):
+    """Spec C12."""
+    payer = await counter.desk.payer(10_000)
+    fake.next(behaviour)
+    with pytest.raises(error):
+        await counter.ask(payer, stream=stream)
+    counter.desk.check(payer, spent=0)
+
+
+async def test_a_stream_that_breaks_off_costs_nothing_and_what_it_may_bill_is_our_loss(counter, fake):
+    payer = await counter.desk.payer(10_000)
+    fake.next(Behaviour(cut_after=3))
+    with pytest.raises(ProviderStreamBroken):
+        await counter.ask(payer, stream=True)
+    assert counter.desk.lines(payer) == ["exposure 9"]
+    counter.desk.check(payer, spent=0)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_fallbacks_answer_in_order_and_are_paid_at_their_own_price(open_counter, fake, other, stream):
+    """Spec C12."""
+    dear = PRICE | {"output_per_million": "7"}
+    counter = open_counter(prices={"other": dear}, fallbacks={"fast": ("other", "offline")})
+    payer = await counter.desk.payer(10_000)
+    fake.next(Behaviour(status=503))
+    told = (await counter.ask(payer, stream=stream)).receipt
+    assert told.model == "other"
+    counter.desk.check(payer, spent=2 + 5 * 7)
+    fake.next(Behaviour(status=503))
+    other.next(Behaviour(cut_after=0) if stream else Behaviour(status=500))
+    answered = await counter.ask(payer, stream=stream)
+    assert answered.receipt.model == "offline"
+    assert b"offline model" in answered.content or "offline model" in answered.text
+
+
+async def test_retries_ask_again_while_nothing_was_said(open_counter, fake):
+    counter = open_counter(upstreams={"fast": {"retries_max": 2}})
+    payer = await counter.desk.payer(10_000)
+    fake.next(Behaviour(status=503, headers={"Retry-After": "0"}))
+    for stream in (False, True):
+        fake.next(Behaviour(status=503, headers={"Retry-After": "0"}))
+        await counter.ask(payer, stream=stream)
+    assert fake.served == 5
+    counter.desk.check(payer, spent=24)
+
+
+async def test_a_circuit_that_is_open_lets_fallbacks_answer_at_once(open_counter, fake):
+    settings = {"circuit_failures": 3, "circuit_seconds": 0.2}
+    counter = open_counter(upstreams={"fast": settings})
+    payer = await counter.desk.payer(10_000)
+    fake.default = Behaviour(status=500)
+    for _ in range(3):
+        with pytest.raises(ProviderError):
+            await counter.ask(payer)
+    with pytest.raises(UpstreamUnavailable) as caught:
+        await counter.ask(payer)
+    assert (fake.served, caught.value.retryable) == (3, True)
+    assert 0 < caught.value.after_seconds <= 0.2
+    await asyncio.sleep(caught.value.after_seconds)
+    fake.default = Behaviour()
+    await counter.ask(payer)
+    await counter.ask(payer)
+    assert fake.served == 5
+    counter.desk.check(payer, spent=24)
+
+
+async def test_exactly_as_many_are_served_as_can_be_paid(open_counter, fake):
+    """Spec D1: a burst on one balance."""
+    counter = open_counter(prices={"fast": PRICE | {"unit": "byte"}})
+    fake.default = Behaviour(delay_seconds=0.05, text="Hello from the fake", usage=None)
+    one = (await counter.ask(await counter.desk.payer(10_000), max_tokens=5)).receipt
+    payer = await counter.desk.payer(one.held * 7 + one.cost - 1)
+    results = await asyncio.gather(
+        *(counter.ask(payer, max_tokens=5) for _ in range(30)), return_exceptions=True
+    )
+    served = [each for each in results if not isinstance(each, BaseException)]
+    assert len(served) in (7, 8)
+    assert all(isinstance(each, InsufficientFunds) for each in results if isinstance(each, BaseException))
+    assert fake.served == len(served) + 1
+    counter.desk.check(payer)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_bytes_are_counted_by_us(open_counter, fake, stream):
+    """Spec A10."""
+    counter = open_counter(prices={"fast": PRICE | {"unit": "byte"}})
+    payer = await counter.desk.payer(10_000)
+    fake.next(Behaviour(text="héllo"))
+    await counter.ask(payer, stream=stream)
+    counter.desk.check(payer, spent=11 + 6 * 2)
+
+
+async def test_images_are_held_for_by_the_image(open_counter, fake):
+    """Spec D2."""
+    sees = PRICE | {"apis": ["chat", "images"], "image_tokens_max": 900}
+    counter = open_counter(prices={"fast": sees})
+    payer = await counter.desk.payer(100_000)
+    content = [
+        {"type": "text", "text": "Hello there"},
+        IMAGE,
+        {"type": "image_url", "image_url": {"url": "https://x/y"}},
+    ]
+    told = (await counter.ask(payer, messages=[{"role": "user", "content": content}], max_tokens=5)).receipt
+    assert told.held in range(1800, 2100)
+    assert fake.requests[0]["messages"][0]["content"] == content
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [{"role": "user", "content": [IMAGE]}]},
+        {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]},
+        {"messages": [{"role": "user", "content": [7]}]},
+        {"web_search_options": {}, "messages": HELLO, "audio": {"voice": "x"}},
+        {"tools": [{"type": "web_search"}]},
+        {"service_tier": "priority"},
+        {"modalities": ["text", "audio"]},
+        {"api": RESPONSES, "input": "a", "previous_response_id": "resp_1"},
+        {"api": RESPONSES, "input": [{"type": "item_reference", "id": "x"}]},
+        {"api": RESPONSES, "input": [{"role": "user", "content": [{"type": "input_file", "file_id": "x"}]}]},
+        {"api": RESPONSES, "input": [{"role": "user", "content": [{"type": "input_image", "file_id": "x"}]}]},
+        {"api": RESPONSES, "input": "a", "tools": [{"type": "code_interpreter"}]},
+        {"api": RESPONSES, "input": "a", "background": True},
+    ],
+)
+async def test_what_no_price_covers_is_refused_before_money_moves(counter, fake, body):
+    payer = await counter.desk.payer(100_000)
+    with pytest.raises(ApiNotSupported):
+        await counter.ask(payer, **body)
+    assert fake.served == 0
+    counter.desk.check(payer, spent=0)
+
+
+async def test_a_request_beyond_the_models_context_is_refused(open_counter, fake):
+    counter = open_counter(prices={"fast": PRICE | {"context_tokens_max": 100}})
+    payer = await counter.desk.payer(100_000)
+    with pytest.raises(ValueTooLarge, match="tokens"):
+        await counter.ask(payer, messages=[{"role": "user", "content": "word " * 200}])
+    assert fake.served == 0
