@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.20;
+
+import {IDtnAi, IDtnAiModels} from "./idtn-ai.sol";
+
+/// @title WithDtnAi
+/// @notice A contract that asks the AI contract and is called back by it.
+/// @dev Call `setAi` in the constructor; guard callbacks with `onlyDtn`. For proxies: `WithDtnAiUpgradeable`.
+abstract contract WithDtnAi {
+    /// @notice The AI contract: who is asked, and who alone may call back.
+    IDtnAi public ai;
+
+    /// @notice `caller` is not the AI contract `ai`.
+    error WithDtnAi_OnlyDtn(address caller, address ai);
+
+    /// @notice `ai` is no contract: a call to it would do nothing and seem to succeed.
+    error WithDtnAi_NotAContract(address ai);
+
+    /// @dev Refuses everybody but the AI contract.
+    modifier onlyDtn() {
+        if (msg.sender != address(ai)) revert WithDtnAi_OnlyDtn(msg.sender, address(ai));
+        _;
+    }
+
+    /// @dev Sets the AI contract. Whoever can reach this decides who may call back: keep it to the constructor or an
+    /// administrator.
+    function setAi(address newAi) internal {
+        if (newAi.code.length == 0) revert WithDtnAi_NotAContract(newAi);
+        ai = IDtnAi(newAi);
+    }
+}
