@@ -12,6 +12,7 @@ import logging
 
 from prepaid.cli import main
 from prepaid.gateway import openai
+from prepaid.records import Usage
 
 SECRET = "my-most-secret-prompt"
 logger = logging.getLogger("prepaid.test")
@@ -43,6 +44,7 @@ async def broken(request, _):
 
 async def slow(request, parts):
     request.session_id, request.model, request.cost = "ses_1", "offline", 7
+    request.provider, request.usage = "offline", Usage(input_tokens=5, output_tokens=3)
     with parts.slots.taken(request.header(b"x-key") or b""):
         try:
             await asyncio.sleep(float(request.query))

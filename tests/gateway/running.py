@@ -37,8 +37,9 @@ class Gateway:
         (folder / "prepaid.toml").write_text(toml, encoding="utf-8")
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREPAID_")}
         named = {name: value for name, value in options.items() if name.isupper()}
-        self._environment = kept | {"PREPAID_DATABASE": str(self.database)} | named
+        self._environment = kept | {"PREPAID_DATABASE": str(self.database), "TMPDIR": str(folder)} | named
         given = {"port": 0} | {name: value for name, value in options.items() if not name.isupper()}
+        self._given_port = given["port"]
         flags = [part for name, value in given.items() for part in (f"--{name}", str(value))]
         self._command = [sys.executable, *program, "serve", *flags]
 
@@ -153,7 +154,8 @@ class Gateway:
         return found
 
     def _port(self):
-        return next((record["port"] for record in self.records() if record["message"] == "listening"), None)
+        told = (record["port"] for record in self.records() if record["message"] == "listening")
+        return self._given_port or next(told, None)
 
     def _is_ready(self):
         try:

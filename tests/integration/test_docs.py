@@ -270,12 +270,15 @@ class TestErrors:
 
 class TestConfiguration:
     text = read("docs/configuration.md")
+    tables = ("sessions", "gateway", "telemetry", "upstreams", "prices", "fallbacks")
 
     @pytest.mark.parametrize(
         ("heading", "model"),
         [
             ("## Top level", "Settings"),
             ("## `[sessions]`", "SessionSettings"),
+            ("## `[gateway]`", "GatewaySettings"),
+            ("## `[telemetry]`", "TelemetrySettings"),
             ("## `[upstreams.NAME]`", "UpstreamSettings"),
             ('## `[prices."MODEL"]`', "PriceSettings"),
         ],
@@ -284,7 +287,7 @@ class TestConfiguration:
         from prepaid import config
 
         fields = getattr(config, model).model_fields
-        tables = {"sessions", "upstreams", "prices", "fallbacks"} if model == "Settings" else set()
+        tables = set(self.tables) if model == "Settings" else set()
         wanted = {name: default_of(field) for name, field in fields.items() if name not in tables}
         assert {cells[0]: cells[1] for cells in rows(self.text, heading)} == {
             f"`{name}`": default for name, default in wanted.items()
@@ -293,7 +296,7 @@ class TestConfiguration:
     def test_the_tables_are_named(self):
         from prepaid.config import Settings
 
-        for name in ("sessions", "upstreams", "prices", "fallbacks"):
+        for name in self.tables:
             assert name in Settings.model_fields
             assert f"`[{name}" in self.text
 

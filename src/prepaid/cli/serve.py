@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from prepaid.cli.options import START, Database, examples
-from prepaid.cli.running import refusals_told
+from prepaid.cli.running import refusals_told, run
 
 if TYPE_CHECKING:
     from prepaid.config import Settings
+    from prepaid.sessions.manager import SessionManager
 
 __all__ = ["add_to"]
 
@@ -46,18 +48,27 @@ def serve(
 ) -> None:
     """Serve OpenAI's API and the REST API, paid from sessions.
 
-    Logs go to standard error, one JSON object a line. SIGTERM ends it once requests in flight are answered.
+    At the first start with a database, the operator's key is written to standard output, this once. Logs go
+    to standard error, one JSON object a line. SIGTERM ends it once requests in flight are answered.
     """
     settings = _settled(host, port, workers, config, database)
     try:
-        from prepaid.gateway.server import serve as run
+        from prepaid.gateway.server import serve as run_gateway
     except ModuleNotFoundError as error:
         from prepaid.errors import ConfigError
 
         raise ConfigError(
             f"{error.name} is not installed.", remedy='pip install "prepaid[gateway]"'
         ) from None
-    run(settings)
+    key = run(database, _first_key, may_create=True)
+    if key is not None:
+        typer.echo(f"The operator's key, which is shown this once: {key}")
+        sys.stdout.flush()
+    run_gateway(settings)
+
+
+async def _first_key(manager: SessionManager) -> str | None:
+    return await manager.first_operator_key()
 
 
 def _settled(

@@ -21,7 +21,12 @@ _WRITE_BYTES_MAX: Final = 4096
 """What a pipe takes in one piece, so that the lines of several workers do not mix."""
 _MODEL_LENGTH_MAX: Final = 128
 
-_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "taskName",
+    "color_message",  # uvicorn's, for terminals
+}
 """What every record has; the rest was passed as ``extra``."""
 
 
@@ -54,14 +59,17 @@ def where(error: BaseException) -> dict[str, Any]:
 
 
 def configure(level: str) -> None:
-    """Send all logs of this process to standard error as JSON, from ``level`` on."""
+    """Send all logs of this process to standard error as JSON, ours from ``level`` on.
+
+    Of uvicorn's, errors only: it warns of every request that cannot be parsed, as often as a stranger likes.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
-    for name in ("prepaid", "uvicorn"):
-        logging.getLogger(name).setLevel(level.upper())
+    logging.getLogger("prepaid").setLevel(level.upper())
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
 
 
 class AccessLog:

@@ -58,6 +58,7 @@ def serve(settings: Settings) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="prepaid-metrics-") as folder:
         os.environ[FOLDER_VARIABLE] = folder
+        logging.getLogger("uvicorn").setLevel(logging.INFO)  # here it tells of workers that died
         Multiprocess(config, sockets=[listener]).run()
 
 
@@ -95,7 +96,7 @@ def _listener(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
     except OSError as error:
         raise ConfigError(
-            f"Cannot listen on {host} port {port}: {error.strerror or error}.",
+            f"Cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}.",
             remedy="Choose another --host or --port, or stop what listens there.",
         ) from None
 

@@ -1,0 +1,101 @@
+"""Several processes on one port: a dead one is replaced, none is left alone, and their numbers add up (spec D5)."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+
+import httpx
+import pytest
+
+from gateway.running import Gateway
+
+pytestmark = pytest.mark.slow
+
+OPEN = '[gateway]\nmetrics = "anyone"\n'
+CLOSE = {"connection": "close"}
+
+
+@pytest.fixture
+def gateway(tmp_path):
+    with Gateway(tmp_path, OPEN, workers=2) as running:
+        running.wait_until(lambda: len(ready(running)) == 2)
+        yield running
+
+
+def ready(gateway):
+    """The workers that have said so and live."""
+    said = {record["process"] for record in gateway.records() if record["message"] == "ready"}
+    return said & set(gateway.workers())
+
+
+def ask(gateway, count):
+    """Each on a connection of its own, so that all workers get some."""
+    for _ in range(count):
+        assert httpx.get(f"{gateway.url}/healthz", headers=CLOSE).status_code == 200
+
+
+def number(gateway, name):
+    """The sum of a metric's samples that begin with ``name``."""
+    text = httpx.get(f"{gateway.url}/metrics", headers=CLOSE).text
+    return sum(float(value) for value in re.findall(rf"^{re.escape(name)}[^ ]* (\S+)$", text, re.MULTILINE))
+
+
+def served_by(gateway):
+    return {record["process"] for record in gateway.records() if record.get("route") == "/healthz"}
+
+
+def test_all_workers_serve_and_their_numbers_add_up(gateway):
+    asked = 0
+
+    def all_have_served():
+        nonlocal asked
+        ask(gateway, 20)
+        asked += 20
+        return len(served_by(gateway)) == 2
+
+    gateway.wait_until(all_have_served)
+    assert number(gateway, 'prepaid_http_requests_total{method="GET",route="/healthz"') == asked
+    assert number(gateway, 'prepaid_http_request_seconds_count{route="/healthz"') == asked
+
+
+def test_a_worker_that_is_killed_is_replaced_and_what_it_counted_stays(gateway):
+    ask(gateway, 40)
+    before = set(gateway.workers())
+    counted = number(gateway, 'prepaid_http_requests_total{method="GET",route="/healthz"')
+    assert counted == 40
+    victim = min(before)
+    os.kill(victim, signal.SIGKILL)
+    gateway.wait_until(lambda: len(ready(gateway)) == 2 and victim not in ready(gateway))
+    assert len(set(gateway.workers()) & before) == 1
+    ask(gateway, 40)
+    assert number(gateway, 'prepaid_http_requests_total{method="GET",route="/healthz"') == 80
+    connections = gateway.wait_until(lambda: number(gateway, "prepaid_http_connections"))
+    assert connections < 10
+
+
+def test_workers_whose_parent_is_killed_end(gateway):
+    workers = gateway.workers()
+    gateway.process.kill()
+    gateway.process.wait()
+    gateway.http.close()
+    for pid in workers:
+        wait_for_end(pid)
+
+
+def wait_for_end(pid, seconds=20):
+    fd = os.pidfd_open(pid)
+    try:
+        ended, _, _ = select.select([fd], [], [], seconds)
+        assert ended, f"{pid} goes on"
+    finally:
+        os.close(fd)
+
+
+def test_all_end_at_once_on_sigterm_and_leave_nothing(gateway):
+    (folder,) = gateway.folder.glob("prepaid-metrics-*")
+    assert gateway.stop() == 0
+    assert not folder.exists()
+    assert sum(record["message"] == "stopped" for record in gateway.records()) == 2
