@@ -13,8 +13,8 @@ from prepaid.errors import (
 )
 from prepaid.money import AMOUNT_MAX
 from prepaid.records import SessionState
-from prepaid.store.lines import first_digest, payload
-from prepaid.store.sqlite.unit import Unit
+from prepaid.store.lines import first_digest
+from prepaid.store.unit import Unit
 
 DEPOSIT_PREFIX = "deposit:"
 
@@ -29,13 +29,6 @@ __all__ = [
     "why_not_live",
     "why_not_spendable",
 ]
-
-_EXTEND = """
-  UPDATE account SET line_count = line_count + 1, last_line = ?, previous_line = last_line,
-    head = line_digest(head, line_count + 1, ?)
-  WHERE session_id = ? RETURNING previous_line, line_count, head"""
-
-INSERT_LINE = "INSERT INTO transfer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 _STANDING = """
   SELECT state, available, held, refunded, expires_ms FROM account WHERE session_id = ? AND owner = ?"""
@@ -55,9 +48,7 @@ def post(
 ) -> None:
     """Append one line to the session's chain; the balance is the caller's business."""
     line = (kind, debit, credit, amount, key, unit.now_ms, actor, 0, model, 0, 0)
-    line_id = unit.next_line()
-    previous, seq, head = unit.one(_EXTEND, (line_id, payload(*line), session_id))
-    unit.run(INSERT_LINE, (line_id, previous, session_id, seq, *line, head))
+    unit.append_line(session_id, line)
 
 
 def open_account(

@@ -25,15 +25,10 @@ from prepaid.store.operations import (
 )
 from prepaid.store.sqlite.account_rows import why_not_live
 from prepaid.store.sqlite.pool_rows import lender
-from prepaid.store.sqlite.unit import Unit, handles
+from prepaid.store.unit import Unit, handles
 from prepaid.store.versions import text_version, why_not_version
 
 __all__ = ["abandon_turn", "close_turn", "obstacle", "open_turn"]
-
-_INSERT_MESSAGE = "INSERT INTO message VALUES (?, ?, ?, ?, ?)"
-
-MESSAGES_PER_CHAT_MAX = 2**31
-"""Each chat has a range of message ids of its own."""
 
 
 def chat_id(session_id: str, chat_no: int) -> str:
@@ -87,13 +82,13 @@ def close_turn(unit: Unit, session_id: str, chat_no: int, captured: int, turn: T
         " WHERE session_id = ?5 AND chat_no = ?6 RETURNING message_count, turn_count, messages_from",
         (captured, len(turn.messages), turn.answering_ms, unit.now_ms, session_id, chat_no),
     )
-    _insert(unit, first + count - len(turn.messages), turns, turn.messages)
+    _insert(unit, (session_id, chat_no), first + count - len(turn.messages), turns, turn.messages)
 
 
-def _insert(unit: Unit, after: int, turn: int, messages: tuple[Message, ...]) -> None:
+def _insert(unit: Unit, chat: tuple[str, int], after: int, turn: int, messages: tuple[Message, ...]) -> None:
     for message_id, message in enumerate(messages, start=after + 1):
         kind, body = pack(message)
-        unit.run(_INSERT_MESSAGE, (message_id, turn, kind, unit.now_ms, body))
+        unit.run(unit.sql.insert_message, (*chat, message_id, turn, kind, unit.now_ms, body))
 
 
 @handles(CreateChat)
@@ -111,7 +106,7 @@ def create_chat(unit: Unit, work: CreateChat) -> int | PrepaidError:
     chat_no = int(count) + 1
     unit.run(
         "INSERT INTO chat (session_id, chat_no, name, config, metadata, tags, message_max, created_ms,"
-        " messages_from) SELECT ?, ?, ?, ?, ?, ?, ?, ?, coalesce(max(messages_from), -?9) + ?9 FROM chat",
+        " messages_from) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             work.session_id,
             chat_no,
@@ -121,11 +116,12 @@ def create_chat(unit: Unit, work: CreateChat) -> int | PrepaidError:
             json.dumps(work.tags),
             work.message_max,
             unit.now_ms,
-            MESSAGES_PER_CHAT_MAX,
+            unit.one(unit.sql.messages_from)[0],
         ),
     )
     unit.run(
-        "UPDATE session SET chat_count = ?1, current_chat = iif(?2, current_chat, ?1) WHERE session_id = ?3",
+        "UPDATE session SET chat_count = ?1, current_chat = CASE WHEN ?2 THEN current_chat ELSE ?1 END"
+        " WHERE session_id = ?3",
         (chat_no, work.lease_id is not None, work.session_id),
     )
     return chat_no
@@ -180,7 +176,7 @@ def append_messages(unit: Unit, work: AppendMessages) -> int | PrepaidError:
     )
     if limit is not None and count + len(work.messages) > limit:
         return MessageLimitReached("max_messages", limit)
-    _insert(unit, first + count, turns, work.messages)
+    _insert(unit, (work.session_id, work.chat_no), first + count, turns, work.messages)
     unit.run(
         "UPDATE chat SET message_count = message_count + ?, last_ms = ? WHERE session_id = ? AND chat_no = ?",
         (len(work.messages), unit.now_ms, work.session_id, work.chat_no),
@@ -194,18 +190,14 @@ def pop_message(unit: Unit, work: PopMessage) -> Message | PrepaidError | None:
     reason = _why_not_chat(unit, work)
     if reason is not None:
         return reason
+    chat = (work.session_id, work.chat_no)
     row = unit.one(
-        "DELETE FROM message WHERE id = (SELECT messages_from + message_count FROM chat"
-        " WHERE session_id = ? AND chat_no = ? AND message_count > 0) RETURNING kind, body",
-        (work.session_id, work.chat_no),
+        "UPDATE chat SET message_count = message_count - 1"
+        " WHERE session_id = ? AND chat_no = ? AND message_count > 0"
+        " RETURNING messages_from + message_count + 1",
+        chat,
     )
-    if row is None:
-        return None
-    unit.run(
-        "UPDATE chat SET message_count = message_count - 1 WHERE session_id = ? AND chat_no = ?",
-        (work.session_id, work.chat_no),
-    )
-    return unpack(*row)
+    return None if row is None else unpack(*unit.one(unit.sql.delete_message, (*chat, row[0])))
 
 
 @handles(ClearMessages)
@@ -213,15 +205,12 @@ def clear_messages(unit: Unit, work: ClearMessages) -> PrepaidError | None:
     """Empty a chat; what was paid for it stays in the statement."""
     reason = _why_not_chat(unit, work)
     if reason is None:
+        chat = (work.session_id, work.chat_no)
         first, count = unit.one(
-            "SELECT messages_from, message_count FROM chat WHERE session_id = ? AND chat_no = ?",
-            (work.session_id, work.chat_no),
+            "SELECT messages_from, message_count FROM chat WHERE session_id = ? AND chat_no = ?", chat
         )
-        unit.run("DELETE FROM message WHERE id > ? AND id <= ?", (first, first + count))
-        unit.run(
-            "UPDATE chat SET message_count = 0 WHERE session_id = ? AND chat_no = ?",
-            (work.session_id, work.chat_no),
-        )
+        unit.run(unit.sql.delete_messages, (*chat, first + 1, first + count))
+        unit.run("UPDATE chat SET message_count = 0 WHERE session_id = ? AND chat_no = ?", chat)
     return reason
 
 

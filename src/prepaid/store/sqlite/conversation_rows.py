@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 from prepaid.errors import ChatNotFound, PrepaidError
 from prepaid.store.operations.conversations import (
@@ -18,28 +19,34 @@ from prepaid.store.operations.conversations import (
 )
 from prepaid.store.sqlite.account_rows import why_not_live
 from prepaid.store.sqlite.chat_rows import chat_id
-from prepaid.store.sqlite.unit import Unit, handles
+from prepaid.store.unit import Unit, handles
 
 __all__ = ["insert_items", "restore_conversations", "write_conversation"]
-
-ITEMS_PER_HISTORY_MAX = 2**31
-"""Each history has a range of item ids of its own."""
 
 _STORED = "SELECT revision, head, branches FROM conversation WHERE session_id = ? AND conversation_id = ?"
 _ENTRY = "SELECT id FROM conversation_entry WHERE session_id = ? AND entry_id = ?"
 _INSERT_ENTRY = """
   INSERT INTO conversation_entry (session_id, entry_id, parent, refs, body) VALUES (?, ?, ?, 0, ?)
   RETURNING id"""
-_COUNT_REFS = "UPDATE conversation_entry SET refs = refs + ? WHERE id = ?"
+_COUNT_REFS = "UPDATE conversation_entry SET refs = refs + ? WHERE session_id = ? AND id = ?"
+
+_SAVE_CONVERSATION = """
+  INSERT INTO conversation (session_id, conversation_id, revision, scope, updated_us, head, branches, record)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+  ON CONFLICT (session_id, conversation_id) DO UPDATE SET revision = excluded.revision,
+    scope = excluded.scope, updated_us = excluded.updated_us, head = excluded.head,
+    branches = excluded.branches, record = excluded.record"""
 
 _UNREACHED = """
   WITH RECURSIVE unreached (id, parent) AS (
-    SELECT id, parent FROM conversation_entry WHERE id = ? AND refs = 0
+    SELECT id, parent FROM conversation_entry WHERE session_id = ?1 AND id = ?2 AND refs = 0
     UNION ALL
     SELECT above.id, above.parent
-    FROM unreached JOIN conversation_entry AS above ON above.id = unreached.parent WHERE above.refs = 1
+    FROM unreached JOIN conversation_entry AS above ON above.id = unreached.parent
+    WHERE above.session_id = ?1 AND above.refs = 1
   )
-  DELETE FROM conversation_entry WHERE id IN (SELECT id FROM unreached) RETURNING id, parent"""
+  DELETE FROM conversation_entry WHERE session_id = ?1 AND id IN (SELECT id FROM unreached)
+  RETURNING id, parent"""
 
 
 @handles(SaveConversation)
@@ -67,7 +74,7 @@ def write_conversation(
     refs.update(_tips(head, branches))
     refs.subtract(_stored_tips(unit, session_id, conversation.conversation_id))
     unit.run(
-        "INSERT OR REPLACE INTO conversation VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        _SAVE_CONVERSATION,
         (
             session_id,
             conversation.conversation_id,
@@ -79,7 +86,7 @@ def write_conversation(
             conversation.record,
         ),
     )
-    _count(unit, refs)
+    _count(unit, session_id, refs)
     return True
 
 
@@ -87,7 +94,7 @@ def restore_conversations(
     unit: Unit, session_id: str, entries: Sequence[Entry], conversations: Iterable[Conversation]
 ) -> None:
     """Write the conversations of a session that has none; what they point at is among the entries."""
-    _count(unit, _insert_entries(unit, session_id, entries, {}))
+    _count(unit, session_id, _insert_entries(unit, session_id, entries, {}))
     for conversation in conversations:
         write_conversation(unit, session_id, conversation, ())
 
@@ -148,7 +155,7 @@ def delete_conversation(unit: Unit, work: DeleteConversation) -> bool | PrepaidE
         "DELETE FROM conversation WHERE session_id = ? AND conversation_id = ?",
         (work.session_id, work.conversation_id),
     )
-    _count(unit, refs)
+    _count(unit, work.session_id, refs)
     return True
 
 
@@ -161,17 +168,19 @@ def _tips(head: int | None, branches: Iterable[int]) -> list[int]:
     return [*branches] if head is None else [head, *branches]
 
 
-def _count(unit: Unit, refs: Counter[int]) -> None:
+def _count(unit: Unit, session_id: str, refs: Counter[int]) -> None:
     """Apply changed counts; what nothing points at any more is deleted, and what only that pointed at."""
     for number, change in refs.items():
         if change:
-            unit.run(_COUNT_REFS, (change, number))
+            unit.run(_COUNT_REFS, (change, session_id, number))
     for number in [number for number, change in refs.items() if change < 0]:
-        gone = unit.run(_UNREACHED, (number,)).fetchall()
+        gone = unit.rows(_UNREACHED, (session_id, number))
         if gone:
-            _, parent = min(gone)  # the oldest; what it points at is still pointed at by something else
+            _, parent = min(
+                gone, key=itemgetter(0)
+            )  # the oldest; what it points at is still pointed at by something else
             if parent is not None:
-                unit.run(_COUNT_REFS, (-1, parent))
+                unit.run(_COUNT_REFS, (-1, session_id, parent))
 
 
 # --- items ---------------------------------------------------------------------------------------
@@ -187,10 +196,8 @@ def add_items(unit: Unit, work: AddItems) -> int | PrepaidError:
 def insert_items(unit: Unit, session_id: str, chat_no: int, items: Sequence[str]) -> int:
     """Append items to a history, which begins with the first; how many there are then."""
     unit.run(
-        "INSERT INTO agent_history (session_id, chat_no, items_from)"
-        " SELECT ?1, ?2, coalesce(max(items_from), -?3) + ?3 FROM agent_history WHERE true"
-        " ON CONFLICT DO NOTHING",
-        (session_id, chat_no, ITEMS_PER_HISTORY_MAX),
+        "INSERT INTO agent_history (session_id, chat_no, items_from) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        (session_id, chat_no, unit.one(unit.sql.items_from)[0]),
     )
     count, first = unit.one(
         "UPDATE agent_history SET item_count = item_count + ? WHERE session_id = ? AND chat_no = ?"
@@ -198,7 +205,7 @@ def insert_items(unit: Unit, session_id: str, chat_no: int, items: Sequence[str]
         (len(items), session_id, chat_no),
     )
     for number, body in enumerate(items, start=first + count - len(items) + 1):
-        unit.run("INSERT INTO agent_item VALUES (?, ?)", (number, body))
+        unit.run(unit.sql.insert_item, (session_id, chat_no, number, body))
     return int(count)
 
 
@@ -215,7 +222,7 @@ def pop_item(unit: Unit, work: PopItem) -> str | PrepaidError | None:
     )
     if row is None:
         return None
-    (body,) = unit.one("DELETE FROM agent_item WHERE id = ? RETURNING body", row)
+    (body,) = unit.one(unit.sql.delete_item, (work.session_id, work.chat_no, row[0]))
     return str(body)
 
 
@@ -226,7 +233,7 @@ def clear_items(unit: Unit, work: ClearItems) -> PrepaidError | None:
     row = None if reason is not None else _history(unit, work)
     if row is not None:
         first, count = row
-        unit.run("DELETE FROM agent_item WHERE id > ? AND id <= ?", (first, first + count))
+        unit.run(unit.sql.delete_items, (work.session_id, work.chat_no, first + 1, first + count))
         unit.run(
             "UPDATE agent_history SET item_count = 0 WHERE session_id = ? AND chat_no = ?",
             (work.session_id, work.chat_no),

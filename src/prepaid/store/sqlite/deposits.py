@@ -9,7 +9,7 @@ from prepaid.records import SessionState
 from prepaid.store.operations import Deposit, Fund, Funded, Withdraw
 from prepaid.store.sqlite.account_rows import add_funds, open_account, post, why_not_fundable, why_not_live
 from prepaid.store.sqlite.replay import earlier, remember, remember_refusal
-from prepaid.store.sqlite.unit import Unit, handles
+from prepaid.store.unit import Unit, handles
 
 __all__ = ["take_deposit"]
 

@@ -16,7 +16,7 @@ from prepaid.store.operations import Held, Hold, PlaceTaken, Progress
 from prepaid.store.sqlite import chat_rows, key_rows
 from prepaid.store.sqlite.account_rows import why_not_active, why_not_spendable
 from prepaid.store.sqlite.replay import earlier, remember_refusal
-from prepaid.store.sqlite.unit import Unit, handles
+from prepaid.store.unit import Unit, handles
 
 _EARLIER_HOLD = """
   SELECT fingerprint, amount, state FROM hold WHERE key = ?2 AND session_id = ?1"""
@@ -172,8 +172,9 @@ def _reserve_up_to(unit: Unit, wanted: Hold, owner: str, amount: int) -> int | P
 def progress(unit: Unit, work: Progress) -> bool:
     """Keep a running request's hold alive; ``False`` if it is resolved already."""
     unit.run(
-        "UPDATE hold SET delivered = max(delivered, ?), expires_ms = max(expires_ms, ?)"
-        " WHERE session_id = ? AND key = ? AND state = 0",
+        "UPDATE hold SET delivered = CASE WHEN delivered < ?1 THEN ?1 ELSE delivered END,"
+        " expires_ms = CASE WHEN expires_ms < ?2 THEN ?2 ELSE expires_ms END"
+        " WHERE session_id = ?3 AND key = ?4 AND state = 0",
         (work.delivered, work.expires_ms, work.session_id, work.key),
     )
     return bool(unit.changes)

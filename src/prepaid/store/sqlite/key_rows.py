@@ -15,7 +15,7 @@ from prepaid.errors import (
 from prepaid.records import OPERATOR, holder_of_user
 from prepaid.store.operations import Hold, IssueFirstKey, IssueKey, RevokeKey, RotateKey
 from prepaid.store.sqlite.account_rows import why_not_live
-from prepaid.store.sqlite.unit import Unit, handles
+from prepaid.store.unit import Unit, handles
 
 __all__ = ["insert_first_key", "left_under_cap", "reserve_under_cap", "settle_under_cap"]
 

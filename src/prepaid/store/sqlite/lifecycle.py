@@ -38,7 +38,7 @@ from prepaid.store.sqlite.deposits import take_deposit
 from prepaid.store.sqlite.key_rows import insert_first_key
 from prepaid.store.sqlite.money import release
 from prepaid.store.sqlite.replay import earlier, remember, remember_refusal
-from prepaid.store.sqlite.unit import Unit, handles
+from prepaid.store.unit import Unit, handles
 
 _INSERT_SESSION = """
   INSERT INTO session (session_id, name, metadata, preferences, tags, created_ms, auto_save, idle_ms,
@@ -116,7 +116,8 @@ def _why_not_replace(unit: Unit, wanted: CreateSession, replaced: str) -> Prepai
     if asset != wanted.asset:
         return CurrencyMismatch(f"Session {replaced} is in {asset}, not in {wanted.asset}.")
     (unsent,) = unit.one(
-        "SELECT coalesce(sum(amount), 0) FROM hold WHERE session_id = ? AND state = 0 AND NOT sent",
+        "SELECT CAST(coalesce(sum(amount), 0) AS bigint) FROM hold"
+        " WHERE session_id = ? AND state = 0 AND NOT sent",
         (replaced,),
     )
     if available + unsent < wanted.minimum:
@@ -266,9 +267,9 @@ def _due(used_ms: int, idle_ms: int | None, expires_ms: int | None) -> int | Non
 
 def close_now(unit: Unit, session_id: str, state: SessionState, key: str) -> Closed:
     """End a live session: void what was never sent, refund what is free, leave the pool."""
-    never_sent = unit.run(
+    never_sent = unit.rows(
         "SELECT key FROM hold WHERE session_id = ? AND state = 0 AND NOT sent", (session_id,)
-    ).fetchall()
+    )
     for (hold_key,) in never_sent:
         release(unit, Release(session_id, hold_key))
     owner, available, held = unit.one(_MARK_CLOSED, (state, session_id))

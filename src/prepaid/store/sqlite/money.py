@@ -7,32 +7,24 @@ from __future__ import annotations
 
 from prepaid.errors import HoldNotFound, HoldResolved, PrepaidError
 from prepaid.records import HoldState, SessionState
-from prepaid.store.lines import payload
 from prepaid.store.operations import Reconcile, Release, Settle, Settled
 from prepaid.store.sqlite import chat_rows, key_rows
-from prepaid.store.sqlite.account_rows import INSERT_LINE, pay_out, post
+from prepaid.store.sqlite.account_rows import pay_out, post
 from prepaid.store.sqlite.replay import remember
-from prepaid.store.sqlite.unit import Unit, handles
+from prepaid.store.unit import Unit, handles
 
 __all__ = ["release"]
 
 _COST_UNKNOWN = -1
 
 _RESOLVE = """
-  UPDATE hold SET state = ?1, captured = min(amount, ?2), cost = ?2
+  UPDATE hold SET state = ?1, captured = CASE WHEN amount < ?2 THEN amount ELSE ?2 END, cost = ?2
   WHERE session_id = ?3 AND key = ?4 AND state = 0
   RETURNING amount, captured, actor, chat_no, lease_id, key_no"""
 
-_CAPTURE = """
-  UPDATE account SET available = available + ?1 - ?2, held = held - ?1, spent = spent + ?2,
-    request_count = request_count + 1, last_used_ms = ?3, line_count = line_count + 1,
-    last_line = ?4, previous_line = last_line, head = line_digest(head, line_count + 1, ?5)
-  WHERE session_id = ?6
-  RETURNING previous_line, line_count, head, state, available, owner"""
-
 _RETURN = """
-  UPDATE account SET available = available + ?1, held = held - ?1, last_used_ms = max(last_used_ms, ?2),
-    request_count = request_count + ?3
+  UPDATE account SET available = available + ?1, held = held - ?1, request_count = request_count + ?3,
+    last_used_ms = CASE WHEN last_used_ms < ?2 THEN ?2 ELSE last_used_ms END
   WHERE session_id = ?4
   RETURNING state, available, owner"""
 
@@ -83,14 +75,11 @@ def _capture(unit: Unit, work: Settle, amount: int, captured: int, actor: str, c
         work.input_units,
         work.output_units,
     )
-    line_id = unit.next_line()
-    row = unit.one(_CAPTURE, (amount, captured, now, line_id, payload(*line), session_id))
-    previous, seq, head, state, available, owner = row
-    unit.run(INSERT_LINE, (line_id, previous, session_id, seq, *line, head))
+    state, available, owner = unit.append_capture(session_id, amount, captured, line)
     if state >= SessionState.CLOSED and available:
         pay_out(unit, session_id, owner, available, work.key)
         return 0
-    return int(available)
+    return available
 
 
 def _give_back(unit: Unit, session_id: str, amount: int, *, requests: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from prepaid.errors import PrepaidError
 from prepaid.store.operations import Close, Closed, Done, Lease, Once, TakeFromPool
 from prepaid.store.sqlite.replay import earlier, remember, remember_refusal
-from prepaid.store.sqlite.unit import Unit, handles
+from prepaid.store.unit import Unit, apply, handles
 
 _RESULTS: Final[dict[type, type]] = {Close: Closed, TakeFromPool: Lease}
 """What those operations result in that give more than JSON has a form for."""
@@ -24,7 +24,7 @@ def once(unit: Unit, wanted: Once) -> Done | PrepaidError:
         return answered
     if answered is not None:
         return Done(_decoded(wanted, json.loads(answered)), replayed=True)
-    (result,) = unit.apply([wanted.work])
+    result = apply(unit, wanted.work)
     if isinstance(result, PrepaidError):
         if not result.retryable:
             remember_refusal(unit, wanted.session_id, wanted.key, kind, wanted.fingerprint, result)

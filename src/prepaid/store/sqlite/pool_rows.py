@@ -6,15 +6,10 @@ from prepaid.errors import AlreadyPooled, LeaseNotFound, PoolEmpty, PoolFull, Pr
 from prepaid.records import SessionState
 from prepaid.store.operations import AddToPool, EndLease, Lease, RemoveFromPool, SaveSettings, TakeFromPool
 from prepaid.store.sqlite.account_rows import why_not_live
-from prepaid.store.sqlite.unit import Unit, handles
+from prepaid.store.unit import Unit, handles
 from prepaid.store.versions import settings_version, why_not_version
 
 __all__ = ["leave", "lender"]
-
-_FREE = """
-  SELECT pool.session_id, pool.cap, account.owner FROM pool CROSS JOIN account USING (session_id)
-  WHERE lease_id IS NULL AND account.state = 0 AND (account.expires_ms IS NULL OR account.expires_ms > ?)
-  ORDER BY pooled_ms, session_id LIMIT 1"""
 
 
 _LENDER = """
@@ -64,7 +59,7 @@ def remove_from_pool(unit: Unit, work: RemoveFromPool) -> PrepaidError | None:
 def take_from_pool(unit: Unit, work: TakeFromPool) -> Lease | PrepaidError:
     """Lease the session that has waited longest."""
     _end_overdue(unit)
-    row = unit.one(_FREE, (unit.now_ms,))
+    row = _first_free(unit)
     if row is None:
         return PoolEmpty(pool_size(unit))
     session_id, cap, owner = row
@@ -79,12 +74,23 @@ def take_from_pool(unit: Unit, work: TakeFromPool) -> Lease | PrepaidError:
     return Lease(session_id, work.lease_id, owner, work.taker, cap, expires_ms)
 
 
+def _first_free(unit: Unit) -> tuple[str, int | None, str] | None:
+    """The session that has waited longest, locked: until it was, others may have closed it."""
+    while True:
+        row: tuple[str, int | None, str] | None = unit.one(unit.sql.free_in_pool, (unit.now_ms,))
+        if row is None:
+            return None
+        unit.lock(row[0])
+        if unit.one(unit.sql.free_in_pool, (unit.now_ms,)) == row:
+            return row
+
+
 @handles(EndLease)
 def end_lease(unit: Unit, work: EndLease) -> PrepaidError | None:
     """Give a session back; the next taker may have it."""
     row = unit.one(
         "SELECT 1 FROM lease WHERE session_id = ?1 AND lease_id = ?2 AND ended_ms IS NULL"
-        " AND (taker = ?3 OR (?3 IS NULL AND expires_ms <= ?4))",
+        " AND (taker = ?3 OR (CAST(?3 AS text) IS NULL AND expires_ms <= ?4))",
         (work.session_id, work.lease_id, work.taker, unit.now_ms),
     )
     if row is None:
@@ -94,10 +100,10 @@ def end_lease(unit: Unit, work: EndLease) -> PrepaidError | None:
 
 
 def _end_overdue(unit: Unit) -> None:
-    overdue = unit.run(
+    overdue = unit.rows(
         "SELECT session_id, lease_id FROM lease WHERE ended_ms IS NULL AND expires_ms <= ? LIMIT 64",
         (unit.now_ms,),
-    ).fetchall()
+    )
     for session_id, lease_id in overdue:
         _end(unit, session_id, lease_id)
 
@@ -105,7 +111,7 @@ def _end_overdue(unit: Unit) -> None:
 def _end(unit: Unit, session_id: str, lease_id: str) -> None:
     (free_since_ms,) = unit.one(
         "UPDATE lease SET ended_ms = ?1 WHERE session_id = ?2 AND lease_id = ?3"
-        " RETURNING min(expires_ms, ?1)",
+        " RETURNING CASE WHEN expires_ms < ?1 THEN expires_ms ELSE ?1 END",
         (unit.now_ms, session_id, lease_id),
     )
     unit.run(
@@ -130,7 +136,7 @@ def pool_size(unit: Unit) -> int:
 @handles(SaveSettings)
 def save_settings(unit: Unit, work: SaveSettings) -> PrepaidError | None:
     """Keep configuration for every process."""
-    kept = dict(unit.run("SELECT name, value FROM setting").fetchall())
+    kept = dict(unit.rows("SELECT name, value FROM setting"))
     conflict = why_not_version("The configuration", work.version, settings_version(kept))
     if conflict is not None:
         return conflict

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Final
 
 from prepaid.records import SessionState
-from prepaid.store.sqlite.chat_rows import MESSAGES_PER_CHAT_MAX
 from prepaid.store.sqlite.query import Queries
+from prepaid.store.sqlite.unit import RANGE
 
 __all__ = ["AuditReads"]
 
@@ -138,7 +138,7 @@ _RULES: Final = {
     "a chat counts its messages, without gaps": f"""
       SELECT session_id || '.' || chat_no, message_count, count(message.id) FROM chat
       LEFT JOIN message ON message.id > messages_from
-                       AND message.id <= messages_from + {MESSAGES_PER_CHAT_MAX}
+                       AND message.id <= messages_from + {RANGE}
       GROUP BY session_id, chat_no
       HAVING message_count <> count(message.id)
           OR coalesce(max(message.id), messages_from) <> messages_from + message_count

@@ -8,7 +8,7 @@ from typing import Any
 
 from prepaid import errors
 from prepaid.errors import IdempotencyConflict, PrepaidError
-from prepaid.store.sqlite.unit import Unit
+from prepaid.store.unit import Unit
 
 __all__ = ["earlier", "remember", "remember_refusal"]
 

@@ -9,10 +9,9 @@ from prepaid.records import SessionState
 from prepaid.store.messages import pack
 from prepaid.store.operations.restoring import RestoreSession, SavedChat
 from prepaid.store.sqlite.account_rows import open_account
-from prepaid.store.sqlite.chat_rows import MESSAGES_PER_CHAT_MAX
 from prepaid.store.sqlite.conversation_rows import insert_items, restore_conversations
 from prepaid.store.sqlite.lifecycle import why_over_limit
-from prepaid.store.sqlite.unit import Unit, handles
+from prepaid.store.unit import Unit, handles
 
 _INSERT_SESSION = """
   INSERT INTO session (session_id, name, metadata, preferences, tags, created_ms, closed_ms, current_chat,
@@ -22,8 +21,7 @@ _INSERT_SESSION = """
 _INSERT_CHAT = """
   INSERT INTO chat (session_id, chat_no, name, config, metadata, tags, message_max, created_ms, message_count,
                     turn_count, answering_ms, last_ms, messages_from)
-  SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, coalesce(max(messages_from), -?13) + ?13
-  FROM chat RETURNING messages_from"""
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
 @handles(RestoreSession)
@@ -74,7 +72,8 @@ def _insert_session(unit: Unit, work: RestoreSession, *, is_live: bool) -> None:
 
 def _insert_chat(unit: Unit, saved: SavedChat) -> None:
     record = saved.record
-    (first,) = unit.one(
+    (first,) = unit.one(unit.sql.messages_from)
+    unit.run(
         _INSERT_CHAT,
         (
             record.session_id,
@@ -89,11 +88,10 @@ def _insert_chat(unit: Unit, saved: SavedChat) -> None:
             record.turn_count,
             record.answering_ms,
             record.last_ms,
-            MESSAGES_PER_CHAT_MAX,
+            first,
         ),
     )
     for number, stored in enumerate(saved.messages, start=first + 1):
         kind, body = pack(stored.message)
-        unit.run(
-            "INSERT INTO message VALUES (?, ?, ?, ?, ?)", (number, stored.turn, kind, stored.at_ms, body)
-        )
+        place = (record.session_id, record.chat_no, number)
+        unit.run(unit.sql.insert_message, (*place, stored.turn, kind, stored.at_ms, body))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prepaid.errors import PrepaidError
 from prepaid.store.operations import Created, GetOrCreate, SetIdle
 from prepaid.store.sqlite.lifecycle import create
-from prepaid.store.sqlite.unit import Unit, handles
+from prepaid.store.unit import Unit, handles
 
 _FUNDED = """
   SELECT session_id FROM account WHERE owner = ? AND state = 0 AND available > 0 AND asset = ?
@@ -24,7 +24,7 @@ _NEXT_LIVE = """
 
 _SET_IDLE = """
   UPDATE session SET idle_ms = ?1, due_ms = (
-    SELECT min(seen_ms + ?1, coalesce(expires_ms, seen_ms + ?1)) FROM account
+    SELECT CASE WHEN expires_ms < seen_ms + ?1 THEN expires_ms ELSE seen_ms + ?1 END FROM account
     WHERE account.session_id = session.session_id)
   WHERE session_id = ?2 AND idle_ms IS NOT NULL"""
 
@@ -45,7 +45,7 @@ def get_or_create(unit: Unit, wanted: GetOrCreate) -> Created | PrepaidError:
 @handles(SetIdle)
 def set_idle(unit: Unit, work: SetIdle) -> str | None:
     """The next live sessions get another idle age, counted from when they were last seen used."""
-    page = unit.run(_NEXT_LIVE, (work.session_id, work.limit)).fetchall()
+    page = unit.rows(_NEXT_LIVE, (work.session_id, work.limit))
     for (session_id,) in page:
         unit.run(_SET_IDLE, (work.idle_ms, session_id))
     return str(page[-1][0]) if page else None
