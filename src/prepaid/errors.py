@@ -35,6 +35,16 @@ PrepaidError                    .code  .retryable  .remedy
 ├─ ProviderError
 │  ├─ ProviderTimeout · ProviderResponseInvalid · ProviderStreamBroken · ProviderUsageInvalid
 │  └─ UpstreamUnavailable       it failed too often lately, and is left alone for a while
+├─ ChainError
+│  ├─ ChainUnreachable          no answer from the RPC endpoint
+│  ├─ ChainMismatch             another chain, or no contract of ours there
+│  ├─ ContractReverted          a contract refused, with an error that has no class here
+│  ├─ TransactionReplaced       another transaction took its number
+│  ├─ TransactionReorganised    its block was taken back, and it is in no other
+│  ├─ TransactionUnconfirmed    not in time; it may be yet
+│  ├─ EtherTooLow               the wallet cannot pay for gas
+│  ├─ GasPriceTooHigh           above what the wallet's owner allows
+│  └─ WalletUnusable
 ├─ StoreError
 │  ├─ StoreBusy · StoreFull · StoreReadOnly · StoreCorrupted · StoreTooNew
 │  └─ SessionDataUnreadable
@@ -50,7 +60,8 @@ without the caller changing anything.
 from __future__ import annotations
 
 import re
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 __all__ = [
     "AlreadyPooled",
@@ -62,13 +73,19 @@ __all__ = [
     "ApiNotSupported",
     "AuthenticationError",
     "BalanceTooLow",
+    "ChainError",
+    "ChainMismatch",
+    "ChainUnreachable",
     "ChatLimitReached",
     "ChatNotFound",
     "ConcurrencyLimitReached",
     "ConfigError",
     "ConflictError",
     "ConsensusTimeout",
+    "ContractReverted",
     "CurrencyMismatch",
+    "EtherTooLow",
+    "GasPriceTooHigh",
     "GatewayStopping",
     "HoldNotFound",
     "HoldResolved",
@@ -120,10 +137,14 @@ __all__ = [
     "StoreFull",
     "StoreReadOnly",
     "StoreTooNew",
+    "TransactionReorganised",
+    "TransactionReplaced",
+    "TransactionUnconfirmed",
     "TransitionRefused",
     "UpstreamUnavailable",
     "ValueTooLarge",
     "VersionConflict",
+    "WalletUnusable",
 ]
 
 
@@ -142,6 +163,12 @@ class PrepaidError(Exception):
             self.remedy = remedy
         self.what = what
         super().__init__(f"{what} {self.remedy}".strip())
+
+    def reworded(self, what: str, remedy: str) -> Self:
+        """The same error, numbers and all, told in the words of the realm in which it arose."""
+        self.what, self.remedy = what, remedy
+        self.args = (f"{what} {remedy}",)
+        return self
 
 
 class InvalidRequestError(PrepaidError):
@@ -620,6 +647,8 @@ class ProviderError(PrepaidError):
 
     def __init__(self, what: str, *, status: int | None = None, remedy: str | None = None) -> None:
         self.status = status
+        self.told: dict[str, str] = {}
+        """``type``, ``param`` and ``code`` of the provider's own error, where it has them."""
         super().__init__(what, remedy=remedy)
 
 
@@ -648,6 +677,114 @@ class UpstreamUnavailable(ProviderError):
             f"Upstream {upstream!r} failed {failures} times in a row; it is asked again in"
             f" {after_seconds:.1f} seconds."
         )
+
+
+class ChainError(PrepaidError):
+    """Something between us and the chain; what a contract refused for a reason of ours has that class."""
+
+
+class ChainUnreachable(ChainError):
+    """The RPC endpoint does not answer. What was sent may have arrived."""
+
+    retryable = True
+
+    def __init__(self, place: str, why: str, attempts: int) -> None:
+        self.place, self.why, self.attempts = place, why, attempts
+        super().__init__(
+            f"The chain cannot be reached at {place}: {why} (attempt {attempts}).",
+            remedy="Check the endpoint, or name another.",
+        )
+
+
+class ChainMismatch(ChainError):
+    """Not the chain, or not the contract, that was configured."""
+
+    def __init__(self, what: str, expected: str, found: str) -> None:
+        self.expected, self.found = expected, found
+        super().__init__(
+            f"{what} is {found}, not {expected}.",
+            remedy="Check the endpoint and the addresses; nothing was sent.",
+        )
+
+
+class ContractReverted(ChainError):
+    """A contract refused, and nothing was changed.
+
+    Attributes:
+        reason: the contract's error by its name, or what else is known.
+        arguments: its values by their names.
+    """
+
+    def __init__(self, reason: str, arguments: Mapping[str, Any] | None = None) -> None:
+        self.reason, self.arguments = reason, dict(arguments or {})
+        told = ", ".join(f"{name}={value}" for name, value in self.arguments.items())
+        super().__init__(
+            f"The contract refused: {reason}({told})." if told else f"The contract refused: {reason}.",
+            remedy="See the error's meaning in contracts/README.md.",
+        )
+
+
+class TransactionReplaced(ChainError):
+    """Another transaction of the same wallet took its nonce; it can never be mined."""
+
+    def __init__(self, tx_hash: str, nonce: int) -> None:
+        self.tx_hash, self.nonce = tx_hash, nonce
+        super().__init__(
+            f"Transaction {tx_hash} was replaced: another one has nonce {nonce}.",
+            remedy="Look at what the other did before you repeat it; use a wallet in one program only.",
+        )
+
+
+class TransactionReorganised(ChainError):
+    """The block it was in is no longer part of the chain, and no other has taken it up in time."""
+
+    def __init__(self, tx_hash: str, block: int) -> None:
+        self.tx_hash, self.block = tx_hash, block
+        super().__init__(
+            f"Transaction {tx_hash} was in block {block}, which the chain took back.",
+            remedy="It may be mined again: look for it before you repeat it.",
+        )
+
+
+class TransactionUnconfirmed(ChainError):
+    """Not confirmed within the time allowed, whatever was paid for it."""
+
+    def __init__(self, tx_hash: str, seconds: float) -> None:
+        self.tx_hash, self.seconds = tx_hash, seconds
+        super().__init__(
+            f"Transaction {tx_hash} is not confirmed after {seconds:g} seconds.",
+            remedy="It may be mined yet: look for it before you repeat it.",
+        )
+
+
+class EtherTooLow(ChainError):
+    """The wallet cannot pay for the transaction's gas and value."""
+
+    def __init__(self, address: str, needed_wei: int, available_wei: int) -> None:
+        self.address, self.needed_wei, self.available_wei = address, needed_wei, available_wei
+        super().__init__(
+            f"{address} has {available_wei} wei; the transaction may take {needed_wei}.",
+            remedy="Send it some of the chain's own coin.",
+        )
+
+
+class GasPriceTooHigh(ChainError):
+    """The chain asks more for gas than the limit that was set."""
+
+    retryable = True
+
+    def __init__(self, price_wei: int, limit_wei: int) -> None:
+        self.price_wei, self.limit_wei = price_wei, limit_wei
+        super().__init__(
+            f"Gas costs {price_wei} wei now; the limit is {limit_wei}.",
+            remedy="Wait, or raise gas_price_max_wei.",
+        )
+
+
+class WalletUnusable(ChainError):
+    """A keystore, a key or a signer with which nothing can be signed."""
+
+    remedy = "Check the wallet's file, password, address or signer."
 
 
 class StoreError(PrepaidError):

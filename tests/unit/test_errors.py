@@ -54,6 +54,18 @@ ARGUMENTS = {
     "upstream": "up-4711",
     "failures": 4725,
     "after_seconds": 4726.5,
+    "place": "https://rpc-4711",
+    "why": "why 4711",
+    "attempts": 4731,
+    "tx_hash": "0xtx4711",
+    "nonce": 4732,
+    "block": 4733,
+    "seconds": 4734.5,
+    "address": "0xaddress4711",
+    "needed_wei": 4735,
+    "available_wei": 4736,
+    "price_wei": 4737,
+    "limit_wei": 4738,
 }
 """A recognisable value for every argument that an error must be given; the message has to name them all."""
 
