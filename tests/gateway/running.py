@@ -113,13 +113,30 @@ class Gateway:
     def fund(self, amount, user="ann"):
         """A new session's id and its API key, made beside the server, in the same file."""
 
-        async def work():
-            settings = Settings(database=str(self.database), sessions={"auto_cleanup": False})
-            async with SessionManager(settings=settings) as manager:
-                session = await manager.create_session(user, amount)
-                return session.session_id, session.api_key
+        async def work(manager):
+            session = await manager.create_session(user, amount)
+            return session.session_id, session.api_key
 
-        return asyncio.run(work())
+        return self._beside(work)
+
+    def open_chat(self, session_id, user="ann"):
+        """A new chat in the session, made beside the server."""
+
+        async def work(manager):
+            session = manager.get_session(session_id, user)
+            return (await session.create_new_chat()).chat_id
+
+        return self._beside(work)
+
+    def said(self, chat_id):
+        """The texts of a chat's messages."""
+        session_id, number = chat_id.rsplit(".", 1)
+
+        def texts(store):
+            record = store.reads.chat(session_id, int(number))
+            return [stored.message.text for stored in store.reads.messages(record, limit=100)]
+
+        return self._read(texts)
 
     def account(self, session_id):
         """The session's account as the file has it now."""
@@ -133,6 +150,14 @@ class Gateway:
     def wait_until(self, check, seconds=30):
         """The first true result of ``check``."""
         return self._wait_for(check, seconds)
+
+    def _beside(self, work):
+        async def managed():
+            settings = Settings(database=str(self.database), sessions={"auto_cleanup": False})
+            async with SessionManager(settings=settings) as manager:
+                return await work(manager)
+
+        return asyncio.run(managed())
 
     def _read(self, question):
         store = SqliteStore(self.database)

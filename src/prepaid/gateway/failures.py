@@ -51,6 +51,8 @@ _OPENAI_CODES: Final[dict[type[PrepaidError], str]] = {
 }
 _OPENAI_PARAMETERS: Final[dict[type[PrepaidError], str]] = {errors.ModelNotSupported: "model"}
 _OPENAI_TYPES: Final = {401: "authentication_error", 402: "insufficient_quota", 429: "rate_limit_error"}
+_CLIENTS_FAULT: Final = (400, 413, 415, 422)
+"""What an upstream refuses with these is wrong with the request; with any other, with it or with us."""
 _HELD_IN_FLIGHT: Final = "funds_held_in_flight"
 _NO_RETRY: Final[Header] = (b"x-should-retry", b"false")
 _PROBLEM: Final[Header] = (b"content-type", b"application/problem+json")
@@ -61,6 +63,8 @@ def status_of(error: PrepaidError) -> int:
     """The HTTP status: 429 instead of 402 where requests in flight hold what is missing."""
     if _is_held(error):
         return int(HTTPStatus.TOO_MANY_REQUESTS)
+    if isinstance(error, errors.ProviderError) and error.status in _CLIENTS_FAULT:
+        return error.status
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
@@ -90,6 +94,8 @@ def openai_failure(error: PrepaidError) -> dict[str, Any]:
         "code": _HELD_IN_FLIGHT if _is_held(error) else _first(_OPENAI_CODES, error) or error.code,
         "prepaid": own | _numbers(error),
     }
+    if isinstance(error, errors.ProviderError) and status in _CLIENTS_FAULT:
+        told |= error.told
     return {"error": told}
 
 

@@ -12,6 +12,7 @@ from prepaid.errors import ProviderError
 __all__ = ["is_retryable", "refused", "refused_in_stream", "retry_after", "retry_after_seconds", "with_retry"]
 
 _REASON_LENGTH_MAX: Final = 300
+_TOLD_LENGTH_MAX: Final = 100
 _RETRYABLE_BELOW_500: Final = frozenset({408, 425, 429})
 _REMEDIES: Final = {
     400: "Correct the request; the provider's reason is above.",
@@ -36,6 +37,7 @@ def refused(
         status=status,
         remedy=_REMEDIES.get(status),
     )
+    error.told = _told(body, secret)
     return with_retry(error, retryable=is_retryable(status), after_seconds=after_seconds)
 
 
@@ -81,17 +83,31 @@ def retry_after_seconds(header: str | None, now: datetime | None = None) -> floa
 def _reason(body: bytes) -> str:
     """The provider's own words, from OpenAI's error shape or whatever text there is."""
     text = body.decode("utf-8", "replace")
+    return " ".join((_message(_parsed(body)) or text).split())[:_REASON_LENGTH_MAX].rstrip(".")
+
+
+def _told(body: bytes, secret: str | None) -> dict[str, str]:
+    """The provider's own type, parameter and code for it, where it speaks of errors as OpenAI does."""
+    error = _parsed(body).get("error")
+    fields = error if isinstance(error, dict) else {}
+    told = {name: text for name in ("type", "param", "code") if isinstance(text := fields.get(name), str)}
+    return {
+        name: text
+        for name, text in told.items()
+        if len(text) <= _TOLD_LENGTH_MAX and (not secret or secret not in text)
+    }
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
     try:
-        content = json.loads(text)
+        content = json.loads(body)
     except (ValueError, RecursionError):
-        content = None
-    return " ".join((_message(content) or text).split())[:_REASON_LENGTH_MAX].rstrip(".")
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
-def _message(content: Any) -> str | None:
+def _message(content: dict[str, Any]) -> str | None:
     """``{"error": {"message": …}}``, ``{"error": …}`` or ``{"message": …}``."""
-    if not isinstance(content, dict):
-        return None
     error = content.get("error", content)
     message = error.get("message") if isinstance(error, dict) else error
     return message if isinstance(message, str) else None

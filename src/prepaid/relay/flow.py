@@ -112,11 +112,9 @@ class Flow:
         """As ``usage_so_far``, but nothing before the first word."""
         return self.usage_so_far() if self.has_spoken else Usage()
 
-    def receipt(self, usage: Usage, available: int) -> Receipt:
-        """What it came to, when that is settled."""
-        granted, is_lowered = self.call.granted, self.limit < self.target.tokens_max
-        cost = min(self.target.cost(usage), granted)
-        return Receipt(self.target.info.name, granted, cost, available, usage, self.limit, is_lowered)
+    def receipt(self, usage: Usage) -> Receipt:
+        """What it comes to; what is available then is known when it is settled."""
+        return self.target.receipt(usage, self.limit, self.call.granted)
 
     async def _begun(self) -> tuple[Head, AsyncGenerator[Head | bytes]]:
         source = self._source()

@@ -73,6 +73,7 @@ class Receipt:
     """What it came to, settled and durable. Amounts are base units."""
 
     model: str
+    provider: str
     held: int
     cost: int
     available: int

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 
 from pydantic_core import from_json
 
@@ -134,9 +135,7 @@ async def _answered(order: Order, target: Target, call: PaidCall) -> Relayed:
     turn = None
     if order.chat_no is not None:
         turn = _turn(order, order.api.reply_message(reply), int((time.monotonic() - started) * 1000))
-    is_lowered = limit < target.tokens_max
-    cost = min(target.cost(usage), call.granted)
-    receipt = Receipt(target.info.name, call.granted, cost, 0, usage, limit, is_lowered)
+    receipt = target.receipt(usage, limit, call.granted)
     relayed = Relayed(content, content_type, receipt)
     response = relayed.kept() if call.is_keyed else None
     settled = await call.settle(usage, quoted=target.quoted, turn=turn, response=response)
@@ -180,13 +179,13 @@ async def _settled_flow(flow: Flow) -> AsyncGenerator[Head | bytes | Receipt]:
     usage = flow.usage()
     response = None
     if call.is_keyed:
-        kept = Relayed(b"".join([*seen, flow.tail]), head.content_type, flow.receipt(usage, 0))
+        kept = Relayed(b"".join([*seen, flow.tail]), head.content_type, flow.receipt(usage))
         response = kept.kept()
     turn = None if flow.order.chat_no is None else _turn(flow.order, flow.message, flow.answering_ms)
     settled = await call.settle(usage, quoted=flow.target.quoted, turn=turn, response=response)
     call.measure = None
     yield flow.tail
-    yield flow.receipt(usage, settled.available)
+    yield replace(flow.receipt(usage), available=settled.available)
 
 
 def _affordable(targets: list[Target], call: PaidCall) -> Iterator[Target]:

@@ -13,7 +13,7 @@ from prepaid.models.catalogue import Catalogue
 from prepaid.models.measure import text_bytes
 from prepaid.records import ModelInfo, Quote, Unit, Usage
 from prepaid.relay.hosts import Host, UpstreamHost
-from prepaid.relay.order import Order
+from prepaid.relay.order import Order, Receipt
 from prepaid.relay.own import OwnHost
 
 __all__ = ["Target", "Targets"]
@@ -39,6 +39,19 @@ class Target:
     def cost(self, usage: Usage) -> int:
         """What ``usage`` costs, in base units."""
         return pricing.cost(self.quoted.price, usage)
+
+    def receipt(self, usage: Usage, limit: int, granted: int) -> Receipt:
+        """What it comes to on a hold of ``granted``; what is available then is known when it is settled."""
+        return Receipt(
+            model=self.info.name,
+            provider=self.info.provider,
+            held=granted,
+            cost=min(self.cost(usage), granted),
+            available=0,
+            usage=usage,
+            output_limit=limit,
+            is_lowered=limit < self.tokens_max,
+        )
 
     def limit(self, order: Order, granted: int) -> int:
         """The tokens of one answer that a hold of ``granted`` base units pays for."""

@@ -1,0 +1,118 @@
+"""``POST`` to chat completions, responses and embeddings: from a session's key to its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+
+from prepaid.errors import PrepaidError
+from prepaid.gateway.asgi import ClientGone, Request
+from prepaid.gateway.callers import SessionCaller
+from prepaid.gateway.failures import openai_failure
+from prepaid.gateway.openai.headers import head_headers, receipt_event, receipt_headers
+from prepaid.gateway.parts import Handler, Parts
+from prepaid.relay import Head, Order, Receipt, WireApi
+from prepaid.sessions.chat import chat_number
+
+__all__ = ["relaying"]
+
+
+def relaying(api: WireApi) -> Handler:
+    """The handler of one API.
+
+    Raises:
+        PrepaidError: whatever the gateway tells as a reply; ``relay`` and ``callers`` say which.
+    """
+
+    async def handle(request: Request, parts: Parts) -> None:
+        caller = parts.callers.payer(request)
+        with parts.slots.taken(caller.key_id):
+            order = await _order(request, parts, api, caller)
+            async with _turn(parts, order):
+                if order.asked.is_stream:
+                    await _stream(request, parts, order)
+                else:
+                    await _answer(request, parts, order)
+
+    return handle
+
+
+async def _order(request: Request, parts: Parts, api: WireApi, caller: SessionCaller) -> Order:
+    chat, key = request.header(b"x-prepaid-chat"), request.header(b"idempotency-key")
+    chat_no = None if chat is None else chat_number(caller.session_id, chat.decode("latin-1"))
+    raw = await request.body(parts.settings.gateway.body_bytes_max)
+    named = None if key is None else key.decode("latin-1")
+    order = Order.read(api, caller.payer, raw, key=named, chat_no=chat_no)
+    request.model = order.asked.model
+    caller.check_model(order.asked.model)
+    return order
+
+
+def _turn(parts: Parts, order: Order) -> AbstractAsyncContextManager[None]:
+    """The queue of the chat in which the exchange is kept: first come, first served."""
+    if order.chat_no is None:
+        return nullcontext()
+    return parts.workspace.turn_lock(order.payer.session_id, order.chat_no)
+
+
+async def _answer(request: Request, parts: Parts, order: Order) -> None:
+    """A client that hangs up meanwhile changes nothing: what was asked for is being made, and is paid for."""
+    relayed = await parts.workspace.relay.answer(order)
+    _note(request, relayed.receipt)
+    headers = [(b"content-type", relayed.content_type.encode("latin-1"))]
+    headers += receipt_headers(order.payer, relayed.receipt)
+    await request.reply(200, headers, relayed.content)
+
+
+async def _stream(request: Request, parts: Parts, order: Order) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+
+    def stop(_: asyncio.Task[None]) -> None:
+        if not request.is_ended:
+            task.cancel()
+
+    gone = asyncio.ensure_future(request.gone())
+    gone.add_done_callback(stop)
+    try:
+        await _send_stream(request, parts.workspace.relay.stream(order), order)
+    except asyncio.CancelledError:
+        if not gone.done():  # the server stops
+            raise
+        task.uncancel()
+        raise ClientGone from None
+    finally:
+        gone.remove_done_callback(stop)
+        gone.cancel()
+
+
+async def _send_stream(
+    request: Request, stream: AsyncGenerator[Head | bytes | Receipt], order: Order
+) -> None:
+    """The reply begins with the first piece: until then, an error is a reply of its own."""
+    head: Head | None = None
+    try:
+        async with aclosing(stream) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Head):
+                    head = piece
+                elif isinstance(piece, Receipt):
+                    _note(request, piece)
+                    await request.chunk(receipt_event(order.payer, piece))
+                else:
+                    if not request.status:
+                        assert head is not None, "a stream begins with its head"
+                        await request.start(200, head_headers(order.payer, head))
+                    await request.chunk(piece)
+    except PrepaidError as error:
+        if not request.status:
+            raise
+        await request.chunk(order.api.failure(openai_failure(error)))
+    await request.end()
+
+
+def _note(request: Request, receipt: Receipt) -> None:
+    request.cost = receipt.cost
+    request.usage = receipt.usage
+    request.provider = receipt.provider
