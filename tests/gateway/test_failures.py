@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from pages import read, rows
 from prepaid import errors
 from prepaid.errors import InsufficientFunds, PrepaidError
 from prepaid.gateway.asgi import to_json
@@ -57,6 +58,14 @@ def test_both_bodies_name_code_remedy_and_values(kind):
     assert own["message"] == str(error)
     assert {"message", "type", "param", "code"} <= own.keys()
     assert json.loads(to_json(told)) == told
+
+
+def test_the_page_has_the_table():
+    told = {
+        name.strip("`"): int(status.split(";")[0])
+        for name, status in rows(read("docs/gateway.md"), "## Errors")
+    }
+    assert told == {kind.__name__: status for kind, status in STATUS.items()}
 
 
 def test_no_money_is_402_and_openais_word_for_it():

@@ -11,6 +11,7 @@ import pytest
 
 from cli_running import prepaid
 from gateway.running import Gateway
+from pages import read, rows
 
 METRICS = "/metrics"
 
@@ -64,6 +65,11 @@ class TestMetrics:
         assert reply.headers["content-type"].startswith("text/plain; version=0.0.4")
         assert 'prepaid_http_requests_total{method="GET",route="(none)",status="404"}' in reply.text
         assert "prepaid_store_queue 0.0" in reply.text
+
+    def test_the_page_has_all_of_them(self, gateway):
+        text = gateway.get(METRICS, headers={"authorization": f"Bearer {shown_key(gateway)}"}).text
+        listed = [cells[0].strip("`") for cells in rows(read("docs/gateway.md"), "## Watching it")]
+        assert sorted(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)) == sorted(listed)
 
 
 class TestConfiguration:
