@@ -94,7 +94,7 @@ interface ISessionManager {
     /// @notice Closes all of the caller's sessions. With too many for one transaction, say how many.
     function closeAllSessions() external returns (uint256 closed);
 
-    /// @notice Closes at most `max` of the caller's sessions, the longest started first.
+    /// @notice Closes at most `max` of the caller's sessions, those in the pool first and the current one last.
     function closeAllSessions(uint256 max) external returns (uint256 closed);
 
     /// @notice Closes and refunds sessions that have been idle for longer than they may, the longest idle first.
@@ -157,7 +157,7 @@ interface ISessionManager {
     /// minimum free and nothing in flight; there is room in the pool (`SessionManager_PoolFull`).
     /// @param takerCap The most that one taker may spend, over all its leases; not zero.
     /// @param budget The most that all takers together may spend: takers cost nothing to make up, so this is what
-    /// the owner risks. At least `takerCap`.
+    /// the owner risks. At least `takerCap`. Money given to the session past this contract is not counted.
     function addToPool(uint256 sessionId, uint96 takerCap, uint96 budget) external;
 
     /// @notice Takes the caller's session, which waits there, out of the pool, and makes it current. Emits
@@ -261,8 +261,8 @@ interface ISessionManager {
     /// @notice A request was answered. The answer is in the AI contract's `ResponseDelivered`, and in `fetchResponse`.
     event AIResponseReceived(bytes32 indexed requestId);
 
-    /// @notice A request failed or timed out, for the reason `error` if the node told one within reason.
-    event AIRequestFailed(bytes32 indexed requestId, IDtnAi.ResponseStatus status, string error);
+    /// @notice A request failed or timed out, for `reason`, empty where it is too long to be read cheaply.
+    event AIRequestFailed(bytes32 indexed requestId, IDtnAi.ResponseStatus status, string reason);
 
     /// @notice The configuration changed.
     event ConfigUpdated(Config config);
