@@ -1,14 +1,15 @@
 """Group commit: the one write path. Many callers, one writer, one sync for all that wait.
 
 While a commit syncs (in a thread, the GIL released), new operations queue up; the next batch takes
-them all. There is no timer: a lone caller waits for one sync, a crowd shares it. Statements run on
-the event loop's own thread, because a second Python thread would wait for the GIL at every one.
+them all. There is no timer: a lone caller waits for one sync, a crowd shares it. SQLite's statements run
+on the event loop's own thread, because a second Python thread would wait for the GIL at every one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from typing import Any, Final, Protocol, TypeVar
 from prepaid.errors import PrepaidError, StoreBusy, StoreError
 from prepaid.store.operations import Operation
 
-__all__ = ["GroupCommit", "UnitOfWork"]
+__all__ = ["BUSY_SECONDS", "QUEUE_MAX", "Batches", "GroupCommit", "UnitOfWork"]
 
 T = TypeVar("T")
 
@@ -28,7 +29,7 @@ _POLL_SECONDS: Final = 0.0002
 
 
 class UnitOfWork(Protocol):
-    """What a database must offer."""
+    """What a database that blocks must offer."""
 
     def begin(self) -> bool:
         """Start writing; ``False`` if another process is writing right now."""
@@ -52,20 +53,28 @@ class UnitOfWork(Protocol):
 Waiting = tuple[Operation, asyncio.Future[Any]]
 
 
-class GroupCommit:
-    """Takes operations one by one, applies them in batches, answers after the commit.
+class Batches(ABC):
+    """Takes operations one by one, has them written in batches, answers after the commit.
 
     Belongs to the event loop that it is first used on.
     """
 
-    def __init__(self, unit: UnitOfWork, *, busy_seconds: float = BUSY_SECONDS) -> None:
-        self._unit = unit
-        self._busy_seconds = busy_seconds
+    def __init__(self) -> None:
         self._queue: deque[Waiting] = deque()
         self._writer: asyncio.Task[None] | None = None
-        self._syncer = ThreadPoolExecutor(1, thread_name_prefix="prepaid-sync")
         self._closed = False
         self.listener: Callable[[list[Operation]], None] | None = None
+
+    @abstractmethod
+    async def write(self, operations: list[Operation]) -> list[object]:
+        """Apply them in one transaction, durable on return; on any error nothing of it remains.
+
+        Results, or the error instances that refuse an operation. It is not to be cancelled.
+        """
+
+    @abstractmethod
+    async def release(self) -> None:
+        """Close the database; again does nothing."""
 
     def submit(self, operation: Operation) -> asyncio.Future[Any]:
         """Queue an operation; the future has its result once that is durable.
@@ -96,8 +105,7 @@ class GroupCommit:
         self._closed = True
         while self._writer is not None:
             await asyncio.wait([self._writer])
-        self._syncer.shutdown()
-        self._unit.close()
+        await self.release()
 
     def _start(self) -> None:
         self._writer = asyncio.get_running_loop().create_task(self._drain())
@@ -125,17 +133,11 @@ class GroupCommit:
         return [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MAX))]
 
     async def _write(self, batch: list[Waiting]) -> None:
-        """One transaction for the batch; on any error nothing of it remains."""
-        try:
-            await self._begin()
-            results = self._unit.apply([operation for operation, _ in batch])
-            await self._in_thread(self._unit.commit)
-        except Exception:
-            self._unit.rollback()
-            raise
+        operations = [operation for operation, _ in batch]
+        results = await self.write(operations)
         for (_, future), result in zip(batch, results, strict=True):
             _answer(future, result)
-        self._announce([operation for operation, _ in batch])
+        self._announce(operations)
 
     def _announce(self, operations: list[Operation]) -> None:
         if self.listener is None:
@@ -145,6 +147,40 @@ class GroupCommit:
         except Exception as error:  # noqa: BLE001 -- the batch is durable: it must not be written again
             message = "A listener to the store's operations failed."
             asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
+
+    async def _write_singly(self, batch: list[Waiting]) -> None:
+        """Replay a batch that failed unexpectedly, so that only the culprit fails."""
+        for waiting in batch:
+            try:
+                await self._write([waiting])
+            except Exception as error:  # noqa: BLE001 -- it goes to its own caller, whatever it is
+                _fail([waiting], error)
+
+
+class GroupCommit(Batches):
+    """Batches for a database that blocks: statements on the event loop, the sync in a thread."""
+
+    def __init__(self, unit: UnitOfWork, *, busy_seconds: float = BUSY_SECONDS) -> None:
+        super().__init__()
+        self._unit = unit
+        self._busy_seconds = busy_seconds
+        self._syncer = ThreadPoolExecutor(1, thread_name_prefix="prepaid-sync")
+
+    async def write(self, operations: list[Operation]) -> list[object]:
+        """Apply them in one transaction."""
+        try:
+            await self._begin()
+            results = self._unit.apply(operations)
+            await self._in_thread(self._unit.commit)
+        except Exception:
+            self._unit.rollback()
+            raise
+        return results
+
+    async def release(self) -> None:
+        """Close the database."""
+        self._syncer.shutdown()
+        self._unit.close()
 
     async def _begin(self) -> None:
         if self._unit.begin():
@@ -163,14 +199,6 @@ class GroupCommit:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([running])
         return running.result()
-
-    async def _write_singly(self, batch: list[Waiting]) -> None:
-        """Replay a batch that failed unexpectedly, so that only the culprit fails."""
-        for waiting in batch:
-            try:
-                await self._write([waiting])
-            except Exception as error:  # noqa: BLE001 -- it goes to its own caller, whatever it is
-                _fail([waiting], error)
 
 
 def _answer(future: asyncio.Future[Any], result: object) -> None:

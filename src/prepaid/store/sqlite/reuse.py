@@ -26,7 +26,7 @@ _SET_IDLE = """
   UPDATE session SET idle_ms = ?1, due_ms = (
     SELECT CASE WHEN expires_ms < seen_ms + ?1 THEN expires_ms ELSE seen_ms + ?1 END FROM account
     WHERE account.session_id = session.session_id)
-  WHERE session_id = ?2 AND idle_ms IS NOT NULL"""
+  WHERE session_id = ?2 AND idle_ms IS NOT NULL AND closed_ms IS NULL"""
 
 
 @handles(GetOrCreate)
@@ -36,10 +36,22 @@ def get_or_create(unit: Unit, wanted: GetOrCreate) -> Created | PrepaidError:
     Looks at the owner's active sessions only, which ``max_sessions_per_user`` bounds, and as a rule at
     the newest alone.
     """
-    found = unit.one(_FUNDED, (wanted.owner, wanted.asset, unit.now_ms))
+    found = _newest_funded(unit, wanted)
     if found is None:
         return create(unit, wanted)
-    return Created(*unit.one(_USE, (unit.now_ms, found[0])))
+    return Created(*unit.one(_USE, (unit.now_ms, found)))
+
+
+def _newest_funded(unit: Unit, wanted: GetOrCreate) -> str | None:
+    """Its id, locked: until it was, others may have spent or closed it."""
+    values = (wanted.owner, wanted.asset, unit.now_ms)
+    while True:
+        row = unit.one(_FUNDED, values)
+        if row is None:
+            return None
+        unit.lock(row[0])
+        if unit.one(_FUNDED, values) == row:
+            return str(row[0])
 
 
 @handles(SetIdle)
@@ -47,5 +59,6 @@ def set_idle(unit: Unit, work: SetIdle) -> str | None:
     """The next live sessions get another idle age, counted from when they were last seen used."""
     page = unit.rows(_NEXT_LIVE, (work.session_id, work.limit))
     for (session_id,) in page:
+        unit.lock(session_id)
         unit.run(_SET_IDLE, (work.idle_ms, session_id))
     return str(page[-1][0]) if page else None
