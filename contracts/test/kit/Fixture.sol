@@ -20,6 +20,7 @@ abstract contract Fixture is Test {
     uint256 internal constant FEE_REQ = 100;
     uint256 internal constant FEE_RES = 200;
     uint256 internal constant FEE_RES_MAX = 100_000;
+    uint256 internal constant CALLBACK_GAS = 500_000;
     bytes32 internal constant SYSTEM = keccak256("system");
     string internal constant MODEL = "gpt-4";
 
@@ -115,7 +116,7 @@ abstract contract Fixture is Test {
         vm.recordLogs();
         vm.prank(owner.addr);
         requestId = ai.request{value: etherWei}(
-            sessionId, modelId(), route, asked, callbackTo(address(asker)), owner.addr, 100_000, chosen
+            sessionId, modelId(), route, asked, callbackTo(address(asker)), owner.addr, CALLBACK_GAS, chosen
         );
         return (requestId, publishedTerms());
     }
