@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from prepaid.routing import Aggregation, Routing
     from prepaid.sessions.agent_config import AgentConfig
     from prepaid.sessions.ai_requests import AIRequest, AIResponse, Fee
-    from prepaid.sessions.analytics import SystemStats, UserActivity
+    from prepaid.sessions.analytics import DailyUsage, SystemStats, UserActivity
     from prepaid.sessions.chat import Chat, ChatStats
     from prepaid.sessions.events import (
         AIRequestFailed,
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         SessionPooled,
         SessionRenewed,
     )
+    from prepaid.sessions.fetching import StoredRequest
     from prepaid.sessions.key_ring import IssuedKey
     from prepaid.sessions.leased import LeasedSession
     from prepaid.sessions.manager import SessionManager
@@ -82,6 +83,7 @@ _HOMES = {
     "ChatRequest": "records",
     "ChatStats": "sessions.chat",
     "Closed": "store.operations",
+    "DailyUsage": "sessions.analytics",
     "Event": "sessions.events",
     "EventStream": "sessions.events",
     "Fee": "sessions.ai_requests",
@@ -113,6 +115,7 @@ _HOMES = {
     "Settled": "store.operations",
     "SqliteAdapter": "sessions.sqlite_adapter",
     "StoredMessage": "records",
+    "StoredRequest": "sessions.fetching",
     "SystemStats": "sessions.analytics",
     "TextDelta": "records",
     "Tool": "records",

@@ -11,7 +11,18 @@ from typing import Any, Final
 from prepaid.errors import ValueTooLarge
 from prepaid.records import Usage
 
-__all__ = ["Application", "ClientGone", "Header", "Message", "Receive", "Request", "Scope", "Send", "to_json"]
+__all__ = [
+    "REQUEST",
+    "Application",
+    "ClientGone",
+    "Header",
+    "Message",
+    "Receive",
+    "Request",
+    "Scope",
+    "Send",
+    "to_json",
+]
 
 Header = tuple[bytes, bytes]
 Scope = MutableMapping[str, Any]
@@ -21,6 +32,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+REQUEST: Final = "prepaid.request"
 _JSON: Final[Header] = (b"content-type", b"application/json")
 
 
@@ -170,7 +182,11 @@ class Request:
         await self._end(b"")
 
     def hand_over(self) -> tuple[Scope, Receive, Send]:
-        """For another ASGI application to answer; its reply gets ``x-request-id`` too."""
+        """For another ASGI application to answer, which finds this request in its scope, under ``REQUEST``.
+
+        Its reply gets ``x-request-id`` too.
+        """
+        self.scope[REQUEST] = self
 
         async def send(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -17,15 +17,15 @@ from prepaid.sessions.leased import LeasedSession
 from prepaid.sessions.manager import SessionManager
 from prepaid.sessions.session import Session
 
-__all__ = ["Callers", "SessionCaller"]
+__all__ = ["KINDS_TOLD", "Callers", "SessionCaller"]
 
 _BEARER: Final = b"bearer "
-_NAMES: Final = {
+KINDS_TOLD: Final = {
     KeyKind.OPERATOR: "the operator",
     KeyKind.USER: "a user",
     KeyKind.SESSION: "a session",
 }
-"""How kinds of keys are told."""
+"""How errors name kinds of keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class Callers:
     @staticmethod
     def _require(record: ApiKeyRecord, kind: KeyKind, required: str) -> None:
         if record.kind is not kind:
-            raise PermissionDenied(_NAMES[record.kind], required)
+            raise PermissionDenied(KINDS_TOLD[record.kind], required)
 
 
 def _text(request: Request, name: bytes) -> str | None:

@@ -8,7 +8,7 @@ from datetime import datetime
 from prepaid.sessions.values import as_time
 from prepaid.store.sqlite.reads import Reads
 
-__all__ = ["SystemStats", "UserActivity", "system_stats", "user_activity"]
+__all__ = ["DailyUsage", "SystemStats", "UserActivity", "daily_usage", "system_stats", "user_activity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,31 @@ class UserActivity:
     available: int
     spent: int
     refunded: int
+
+
+@dataclass(frozen=True, slots=True)
+class DailyUsage:
+    """What one model was asked and paid on one day (UTC); units are the price's, ``spent`` base units."""
+
+    day: str
+    model: str
+    currency: str
+    requests: int
+    input_units: int
+    output_units: int
+    spent: int
+
+
+def daily_usage(reads: Reads, owner: str | None, since_ms: int) -> list[DailyUsage]:
+    """Counts over all lines since then, of one owner's sessions or of all; reads every line there is."""
+    rows = reads.rows(
+        "SELECT date(at_ms / 1000, 'unixepoch'), model, asset, count(*), sum(input_units), sum(output_units),"
+        " sum(amount) FROM transfer JOIN account USING (session_id)"
+        " WHERE kind = 'capture' AND at_ms >= ?1 AND (?2 IS NULL OR owner = ?2)"
+        " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+        (since_ms, owner),
+    )
+    return [DailyUsage(*row) for row in rows]
 
 
 def system_stats(reads: Reads, now_ms: int) -> SystemStats:

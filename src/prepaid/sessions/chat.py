@@ -205,6 +205,12 @@ class Chat:
         )
 
     @property
+    def kept_config(self) -> dict[str, Any]:
+        """What is kept of how it answers; live parts are not in it."""
+        kept: dict[str, Any] = json.loads(self.record.config)
+        return kept
+
+    @property
     def version(self) -> str:
         """Of its configuration: changes with it, and with nothing else."""
         return text_version(self.record.config)

@@ -150,14 +150,15 @@ class LeasedSession:
     def _is_own(self, record: ChatRecord) -> bool:
         return bool(json.loads(record.metadata).get("taker") == self.lease.taker)
 
-    async def give_back(self, *, key: str | None = None) -> None:
+    async def give_back(self) -> None:
         """End the lease; the next taker may have the session.
 
         Raises:
             LeaseNotFound: it has ended already.
         """
-        work = EndLease(self.lease.session_id, self.lease.lease_id, self.lease.taker)
-        await self._workspace.submit_once(work, key, fingerprint("give back", work.lease_id, work.taker))
+        await self._workspace.store.submit(
+            EndLease(self.lease.session_id, self.lease.lease_id, self.lease.taker)
+        )
 
     async def __aenter__(self) -> Self:
         return self

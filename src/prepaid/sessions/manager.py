@@ -15,9 +15,9 @@ from prepaid.config import Settings
 from prepaid.errors import ConfigError
 from prepaid.models.contract import Model
 from prepaid.runtime import Runtime, now_ms
-from prepaid.sessions.ai_requests import Asking
 from prepaid.sessions.cleanup import Cleaner
 from prepaid.sessions.events import Event, EventStream
+from prepaid.sessions.fetching import Fetching
 from prepaid.sessions.key_ring import KeyRing
 from prepaid.sessions.persistence import SessionPersistenceAdapter
 from prepaid.sessions.pooling import Pooling
@@ -31,7 +31,7 @@ __all__ = ["SessionManager"]
 EventT = TypeVar("EventT", bound=Event)
 
 
-class SessionManager(Asking, KeyRing, Pooling, Restoring, Upkeep):
+class SessionManager(Fetching, KeyRing, Pooling, Restoring, Upkeep):
     """Opens and finds sessions on one database; any number of managers and processes may share it.
 
     Use it as ``async with SessionManager("app.db") as manager:``. Settings come from the arguments,
@@ -71,6 +71,7 @@ class SessionManager(Asking, KeyRing, Pooling, Restoring, Upkeep):
         self._runtime = Runtime(_settings(settings, database, sessions), models, logger, clock=clock)
         self._workspace = Workspace(self._runtime)
         self._cleaner = Cleaner(self._workspace)
+        self._asking = set()
         if persistence_adapter is not None:
             self._workspace.saver = Saver(self._workspace, persistence_adapter)
         self._is_down = False
@@ -95,6 +96,7 @@ class SessionManager(Asking, KeyRing, Pooling, Restoring, Upkeep):
                 closing.push_async_callback(self._workspace.saver.aclose)
             closing.push_async_callback(self._workspace.events.aclose)
             closing.push_async_callback(self._cleaner.aclose)
+            closing.push_async_callback(self.stop_asking)
 
     async def __aenter__(self) -> Self:
         self._start()

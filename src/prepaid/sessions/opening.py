@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from prepaid.errors import SessionAlreadyClosed, SessionExpired
-from prepaid.ledger import fingerprint, key_or_new, new_id
+from prepaid.ledger import deposit_id, fingerprint, key_or_new, new_id
 from prepaid.money import parse_amount
 from prepaid.records import SessionState
 from prepaid.sessions.api_keys import new_secret
@@ -168,6 +168,11 @@ class Opening(Finding):
         return await self._workspace.ledger.deposit(
             check_user(user_id), asset.code, parse_amount(amount, asset), key
         )
+
+    def get_deposit(self, user_id: str) -> Funded:
+        """What a user has in deposit, and ever had."""
+        account = self._workspace.store.reads.account(deposit_id(check_user(user_id)))
+        return Funded(0, 0) if account is None else Funded(account.available, account.funded)
 
     async def withdraw(self, user_id: str, amount: Amount, *, key: str | None = None) -> Funded:
         """Pay out of a user's unassigned deposit.

@@ -7,11 +7,12 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 
+from prepaid.errors import LeaseNotFound
 from prepaid.ledger import deposit_id, fingerprint, new_id
 from prepaid.sessions.finding import Finding
 from prepaid.sessions.leased import LeasedSession
-from prepaid.sessions.values import as_milliseconds, check_user
-from prepaid.store.operations import Lease, TakeFromPool
+from prepaid.sessions.values import as_milliseconds, check_id, check_user
+from prepaid.store.operations import EndLease, Lease, TakeFromPool
 
 __all__ = ["PoolStatus", "Pooling"]
 
@@ -60,6 +61,20 @@ class Pooling(Finding):
         account = self._workspace.store.reads.account(lease.session_id)
         assert account is not None, "nothing ever deletes an account"
         return LeasedSession(self._workspace, lease, account.asset)
+
+    async def give_back(
+        self, user_id: str, session_id: str, lease_id: str, *, key: str | None = None
+    ) -> None:
+        """End a taker's lease; the next may have the session.
+
+        Raises:
+            LeaseNotFound: unknown, not this taker's, or ended already, unless with the same ``key``.
+        """
+        if not (check_id(session_id) and check_id(lease_id)):
+            raise LeaseNotFound(lease_id)
+        work = EndLease(session_id, lease_id, check_user(user_id))
+        content = fingerprint("give back", session_id, lease_id)
+        await self._workspace.submit_once(work, key, content, scope=deposit_id(user_id))
 
     def get_pool_status(self) -> PoolStatus:
         """How full the pool is (spec B10)."""

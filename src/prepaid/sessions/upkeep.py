@@ -11,7 +11,14 @@ from prepaid.audit import AuditReport, audit
 from prepaid.ledger import fingerprint
 from prepaid.money import parse_amount
 from prepaid.records import OPERATOR
-from prepaid.sessions.analytics import SystemStats, UserActivity, system_stats, user_activity
+from prepaid.sessions.analytics import (
+    DailyUsage,
+    SystemStats,
+    UserActivity,
+    daily_usage,
+    system_stats,
+    user_activity,
+)
 from prepaid.sessions.cleanup import BATCH_MAX, SESSIONS_MAX, close_due_sessions, close_idle_sessions
 from prepaid.sessions.finding import Finding
 from prepaid.sessions.session_view import SessionStats
@@ -23,6 +30,8 @@ __all__ = ["RunningConfig", "Upkeep"]
 
 Amount = int | Decimal | str
 _POOL_SIZE_MAX: Final = 1_000_000
+_DAYS_MAX: Final = 3_650
+_DAY_MS: Final = 24 * 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +123,13 @@ class Upkeep(Finding):
         """All active sessions in numbers (spec C9)."""
         now_ms = self._workspace.store.clock()
         return await self._workspace.store.report(lambda reads: system_stats(reads, now_ms))
+
+    async def get_usage(self, user_id: str | None = None, *, days: int = 30) -> list[DailyUsage]:
+        """What a user's sessions, or all, spent in the last ``days`` by day (UTC) and model (spec A7, C9)."""
+        owner = None if user_id is None else check_user(user_id)
+        span_ms = check_count(days, "days", 1, _DAYS_MAX) * _DAY_MS
+        since_ms = (self._workspace.store.clock() - span_ms) // _DAY_MS * _DAY_MS + _DAY_MS
+        return await self._workspace.store.report(lambda reads: daily_usage(reads, owner, since_ms))
 
     async def get_user_activity(self, user_id: str) -> UserActivity:
         """One user's sessions in numbers (spec C9)."""

@@ -1,16 +1,10 @@
-"""Our own REST API below ``/api/v1``, with its OpenAPI document."""
+"""Our own REST API below ``/api/v1``, with its OpenAPI document.
 
-from __future__ import annotations
+``access`` says who may do what, ``problems`` tells errors, ``shapes`` and ``answers`` are what goes in and
+out, ``paging`` turns pages, ``events`` streams; the other modules are the operations, by what they are about.
+Every one calls ``SessionManager``; none touches the store.
+"""
 
-from fastapi import FastAPI
+from prepaid.gateway.rest.application import PREFIX, create
 
-from prepaid.gateway.parts import Parts
-
-__all__ = ["create"]
-
-
-def create(parts: Parts) -> FastAPI:
-    """The application for these parts. It is given paths that begin with ``/api/v1``, prefix included."""
-    app = FastAPI(title="prepaid", docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json")
-    app.state.parts = parts
-    return app
+__all__ = ["PREFIX", "create"]

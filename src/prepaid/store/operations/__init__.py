@@ -52,6 +52,7 @@ from prepaid.store.operations.pool import (
     SaveSettings,
     TakeFromPool,
 )
+from prepaid.store.operations.requests import BeginRequest, EndRequest, RetryRequest
 from prepaid.store.operations.restoring import RestoreSession, SavedChat
 from prepaid.store.operations.sessions import (
     Close,
@@ -69,6 +70,7 @@ __all__ = [
     "AddItems",
     "AddToPool",
     "AppendMessages",
+    "BeginRequest",
     "ClearItems",
     "ClearMessages",
     "Close",
@@ -83,6 +85,7 @@ __all__ = [
     "Deposit",
     "Done",
     "EndLease",
+    "EndRequest",
     "Entry",
     "Fund",
     "Funded",
@@ -104,6 +107,7 @@ __all__ = [
     "Release",
     "RemoveFromPool",
     "RestoreSession",
+    "RetryRequest",
     "RevokeKey",
     "RotateKey",
     "SaveConversation",

@@ -25,6 +25,7 @@ from prepaid.store.operations import Lease
 from prepaid.store.sqlite.account_rows import DEPOSIT_PREFIX
 from prepaid.store.sqlite.reads_audit import AuditReads
 from prepaid.store.sqlite.reads_keys import KeyReads
+from prepaid.store.sqlite.reads_requests import RequestReads
 
 __all__ = ["Reads"]
 
@@ -64,7 +65,7 @@ _LIVE = (SessionState.ACTIVE, SessionState.PAUSED)
 _ALL = (*_LIVE, SessionState.CLOSED, SessionState.EXPIRED)
 
 
-class Reads(AuditReads, KeyReads):
+class Reads(AuditReads, KeyReads, RequestReads):
     """Read-only questions to one database."""
 
     # --- accounts and statements -----------------------------------------------------------------

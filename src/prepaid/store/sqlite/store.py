@@ -21,6 +21,7 @@ from prepaid.store.sqlite import (
     money,
     once,
     pool_rows,
+    request_rows,
     restore_rows,
     reuse,
 )
@@ -40,6 +41,7 @@ _HANDLERS = (
     money,
     once,
     pool_rows,
+    request_rows,
     restore_rows,
     reuse,
 )

@@ -1,0 +1,61 @@
+"""The REST API as one ASGI application."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Final
+
+from fastapi import FastAPI
+
+from prepaid.gateway.asgi import REQUEST, Application, Message, Receive, Request, Scope, Send
+from prepaid.gateway.parts import Parts
+from prepaid.gateway.rest import chats, keys, money, pool, reports, requests, sessions
+from prepaid.gateway.rest.problems import PROBLEM_RESPONSES, add_handlers
+
+__all__ = ["PREFIX", "create"]
+
+PREFIX: Final = "/api/v1"
+
+_ABOUT: Final = """
+AI sessions that are paid before they are used. Amounts that you send are text such as "10 USD", or integers
+of base units (of USD, millionths); amounts that you get are integers of base units. Send your key as
+`Authorization: Bearer pp_…`, and with every write an `Idempotency-Key` of your own, so that a retry does
+nothing twice. Lists have a `next_cursor` where they go on. Errors are problem details (RFC 9457).
+"""
+
+
+def create(parts: Parts) -> Application:
+    """The application for these parts. It is given paths that begin with ``/api/v1``, prefix included."""
+    app = FastAPI(
+        title="prepaid",
+        version=version("prepaid"),
+        description=_ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=f"{PREFIX}/openapi.json",
+        responses=PROBLEM_RESPONSES,
+        redirect_slashes=False,
+    )
+    app.state.parts = parts
+    for module in (sessions, money, chats, requests, pool, keys, reports):
+        app.include_router(module.router, prefix=PREFIX)
+    add_handlers(app)
+    return _Bounded(app, parts.settings.gateway.body_bytes_max)
+
+
+class _Bounded:
+    """Reads a request's body before anything else does, within the limit that holds for every body."""
+
+    def __init__(self, app: FastAPI, bytes_max: int) -> None:
+        self._app = app
+        self._bytes_max = bytes_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request: Request = scope[REQUEST]
+        body = await request.body(self._bytes_max)
+        pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def receive_read() -> Message:
+            return pending.pop() if pending else await receive()
+
+        await self._app(scope, receive_read, send)

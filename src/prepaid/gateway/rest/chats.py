@@ -1,0 +1,175 @@
+"""Chats and messages over REST, plain and as server-sent events (spec C3-C5). With a lease, the taker's."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from fastapi import Request as HttpRequest
+from fastapi.responses import Response
+
+from prepaid.errors import InvalidRequestError
+from prepaid.gateway.rest.access import Caller, IdempotencyKey, IfMatch, Lease, unquoted
+from prepaid.gateway.rest.answers import AnswerData, ChatData, MessageData, Page
+from prepaid.gateway.rest.events import STREAM_RESPONSES, streamed
+from prepaid.gateway.rest.paging import Cursor, Limit, number_of, page_of
+from prepaid.gateway.rest.shapes import ChatConfig, NewChat, Question
+from prepaid.sessions.agent_config import AgentConfig
+from prepaid.sessions.chat import Chat
+from prepaid.sessions.leased import LeasedSession
+from prepaid.sessions.values import CHATS_MAX
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["chats"])
+
+ChatNo = Annotated[int, Path(ge=1, le=CHATS_MAX, description="Its number in the session.", examples=[1])]
+
+
+@router.post("/sessions/{session_id}/chats", status_code=201)
+async def create_chat(
+    caller: Caller,
+    session_id: str,
+    wanted: NewChat,
+    response: Response,
+    lease: Lease = None,
+    key: IdempotencyKey = None,
+) -> ChatData:
+    """Open a chat and make it the current one."""
+    session = caller.talking(session_id, lease)
+    config = _as_config(wanted.config)
+    if isinstance(session, LeasedSession):
+        _check_taker(wanted)
+        chat = await session.create_new_chat(chat_name=wanted.name, agent_config=config, key=key)
+    else:
+        chat = await session.create_new_chat(
+            chat_name=wanted.name,
+            agent_config=config,
+            metadata=wanted.metadata,
+            tags=wanted.tags,
+            max_messages=wanted.max_messages,
+            key=key,
+        )
+    return _told(chat, response)
+
+
+@router.get("/sessions/{session_id}/chats")
+async def list_chats(
+    caller: Caller, session_id: str, limit: Limit = 50, cursor: Cursor = None, lease: Lease = None
+) -> Page[ChatData]:
+    """A session's chats, oldest first; of a lease, the taker's."""
+    session = caller.session(session_id) if lease is None else caller.talking(session_id, lease)
+    after = number_of(cursor, "chats") or 0
+    chats = [each for each in await session.get_chats() if each.chat_no > after]
+    return Page.model_validate(page_of(chats, limit, "chats", lambda each: each.chat_no, ChatData.of))
+
+
+@router.get("/sessions/{session_id}/chats/{chat}")
+async def get_chat(
+    caller: Caller, session_id: str, chat: ChatNo, response: Response, lease: Lease = None
+) -> ChatData:
+    """A chat, with the ETag of its configuration."""
+    session = caller.session(session_id) if lease is None else caller.talking(session_id, lease)
+    return _told(session.get_chat(chat), response)
+
+
+@router.put("/sessions/{session_id}/chats/{chat}/config")
+async def configure_chat(
+    caller: Caller,
+    session_id: str,
+    chat: ChatNo,
+    wanted: ChatConfig,
+    response: Response,
+    lease: Lease = None,
+    if_match: IfMatch = None,
+    key: IdempotencyKey = None,
+) -> ChatData:
+    """Let it answer differently from the next turn on."""
+    found = caller.talking(session_id, lease).get_chat(chat)
+    await found.configure(_as_config(wanted), version=unquoted(if_match), key=key)
+    return _told(found, response)
+
+
+@router.post("/sessions/{session_id}/chats/{chat}/switch")
+async def switch_to_chat(
+    caller: Caller, session_id: str, chat: ChatNo, response: Response, key: IdempotencyKey = None
+) -> ChatData:
+    """Make it the session's current chat (spec C4)."""
+    session = caller.spending(session_id)
+    return _told(await session.switch_to_chat(chat, key=key), response)
+
+
+@router.get("/sessions/{session_id}/chats/{chat}/messages")
+async def list_messages(
+    caller: Caller,
+    session_id: str,
+    chat: ChatNo,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+    lease: Lease = None,
+) -> Page[MessageData]:
+    """A chat's messages, newest first."""
+    session = caller.session(session_id) if lease is None else caller.talking(session_id, lease)
+    before = number_of(cursor, "messages")
+    found = await session.get_chat(chat).get_history(limit=limit + 1, before=before)
+    newest_first = list(reversed(found))
+    return Page.model_validate(
+        page_of(newest_first, limit, "messages", lambda each: each.seq, MessageData.of)
+    )
+
+
+@router.delete("/sessions/{session_id}/chats/{chat}/messages", status_code=204)
+async def clear_messages(
+    caller: Caller, session_id: str, chat: ChatNo, lease: Lease = None, key: IdempotencyKey = None
+) -> None:
+    """Forget a chat's messages. What was paid stays in the statement."""
+    await caller.talking(session_id, lease).get_chat(chat).clear_history(key=key)
+
+
+@router.post(
+    "/sessions/{session_id}/chats/{chat}/messages", response_model=AnswerData, responses=STREAM_RESPONSES
+)
+async def send_message(
+    http: HttpRequest,
+    caller: Caller,
+    session_id: str,
+    chat: ChatNo,
+    question: Question,
+    lease: Lease = None,
+    key: IdempotencyKey = None,
+) -> AnswerData | Response:
+    """Ask, and pay for the answer. With `stream`, it comes as server-sent events."""
+    found = caller.talking(session_id, lease).get_chat(chat)
+    slots = caller.parts.slots
+    if question.stream:
+        asked = found.stream_message(question.text, key=key, max_output_tokens=question.max_output_tokens)
+        return await streamed(http, found, asked, slots.taken(caller.record.key_id))
+    with slots.taken(caller.record.key_id):
+        answer = await found.send_message(
+            question.text, key=key, max_output_tokens=question.max_output_tokens
+        )
+    return AnswerData.of(found, answer)
+
+
+def _as_config(wanted: ChatConfig) -> AgentConfig:
+    fallbacks = wanted.fallback_models
+    return AgentConfig(
+        current_model=wanted.model,
+        system_prompt=wanted.system_prompt,
+        fallback_models=None if fallbacks is None else tuple(fallbacks),
+        temperature=wanted.temperature,
+        max_output_tokens=wanted.max_output_tokens,
+    )
+
+
+def _check_taker(wanted: NewChat) -> None:
+    """A taker's chat carries whose it is; what the owner keeps with chats is not the taker's to set."""
+    if wanted.metadata or wanted.tags or wanted.max_messages is not None:
+        raise InvalidRequestError(
+            "A chat under a lease has no metadata, tags or max_messages.", remedy="Leave them out."
+        )
+
+
+def _told(chat: Chat, response: Response) -> ChatData:
+    response.headers["ETag"] = f'"{chat.version}"'
+    return ChatData.of(chat)

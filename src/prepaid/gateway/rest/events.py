@@ -1,0 +1,74 @@
+"""An answer as server-sent events: ``delta``, ``tool_call``, then ``answer``; or ``error`` in mid-stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict
+from typing import Any, Final
+
+from fastapi import Request as HttpRequest
+from fastapi.responses import StreamingResponse
+
+from prepaid.errors import PrepaidError
+from prepaid.gateway.asgi import to_json
+from prepaid.gateway.rest.answers import AnswerData
+from prepaid.gateway.rest.problems import problem_of
+from prepaid.records import TextDelta, ToolCall
+from prepaid.sessions.chat import Chat
+from prepaid.turns import Answer
+
+__all__ = ["STREAM_RESPONSES", "streamed"]
+
+_EXAMPLE: Final = (
+    'event: delta\ndata: {"text":"A book"}\n\nevent: answer\ndata: {"text":"A book of accounts.", …}\n\n'
+)
+STREAM_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}}}
+}
+Asked = AsyncGenerator[TextDelta | ToolCall | Answer]
+
+
+async def streamed(
+    http: HttpRequest, chat: Chat, asked: Asked, slot: AbstractContextManager[None]
+) -> StreamingResponse:
+    """The reply; what goes wrong before the first event is a status, not an event.
+
+    A client that hangs up ends ``asked``: what was delivered is paid for and saved.
+    """
+    with ExitStack() as held:
+        held.enter_context(slot)
+        try:
+            first = await anext(asked)
+        except BaseException:
+            await asked.aclose()
+            raise
+        kept = held.pop_all()
+    events = _events(http, chat, first, asked, kept)
+    return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+async def _events(
+    http: HttpRequest, chat: Chat, first: TextDelta | ToolCall | Answer, asked: Asked, held: ExitStack
+) -> AsyncGenerator[bytes]:
+    with held:
+        try:
+            yield _event(chat, first)
+            async for event in asked:
+                yield _event(chat, event)
+        except PrepaidError as error:
+            yield _line("error", problem_of(http, error))
+        finally:
+            await asked.aclose()
+
+
+def _event(chat: Chat, event: TextDelta | ToolCall | Answer) -> bytes:
+    if isinstance(event, Answer):
+        return _line("answer", AnswerData.of(chat, event).model_dump(mode="json"))
+    if isinstance(event, ToolCall):
+        return _line("tool_call", asdict(event))
+    return _line("delta", {"text": event.text})
+
+
+def _line(name: str, data: dict[str, Any]) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), to_json(data))

@@ -1,0 +1,172 @@
+"""Single requests that are kept, so that their answers can be fetched later (spec A14, A17)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+from prepaid.errors import (
+    ConsensusTimeout,
+    PrepaidError,
+    ProviderTimeout,
+    RequestInProgress,
+    RequestNotFound,
+)
+from prepaid.ledger import fingerprint, new_id
+from prepaid.meter.call import to_the_end
+from prepaid.records import RequestRecord, RequestState
+from prepaid.sessions.ai_requests import AIRequest, AIResponse, Asking
+from prepaid.sessions.session import Session
+from prepaid.sessions.values import as_milliseconds, as_time, check_count, check_id
+from prepaid.store.operations import BeginRequest, EndRequest, RetryRequest
+
+__all__ = ["Fetching", "StoredRequest"]
+
+_SETTLING_MS: Final = 30_000
+"""How much longer than its nodes have a request may take, before it counts as lost in a crash."""
+
+_TIMEOUT_MS_MAX: Final = 3_600_000
+_PAGE_MAX: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRequest:
+    """A request as it stands: ``message`` is the answer's text, or why there is none.
+
+    ``response`` is there once ``status`` is SUCCESS, ``error`` is the code where it FAILED or ran into
+    its TIMEOUT; then it has cost nothing.
+    """
+
+    session_id: str
+    request_id: str
+    status: RequestState
+    message: str
+    response: AIResponse | None
+    error: str | None
+    created_at: datetime
+    ended_at: datetime | None
+
+
+class Fetching(Asking):
+    """The part of ``SessionManager`` that keeps requests."""
+
+    _asking: set[asyncio.Task[StoredRequest]]
+
+    async def submit_request(self, session: Session, asked: AIRequest) -> StoredRequest:
+        """Ask once, paid by this session, and keep the answer.
+
+        With ``asked.key``, one that was answered is not asked again; one that failed is tried anew.
+
+        Raises:
+            RequestInProgress: the key's request is still being asked.
+            PrepaidError: as ``make_ai_request``; why it failed is kept too.
+        """
+        begun, is_new = await self._begin(session, asked)
+        if not is_new and begun.status is RequestState.PENDING:
+            raise RequestInProgress(asked.key or begun.request_id)
+        return await self._run(session, asked, begun.request_id) if is_new else begun
+
+    async def start_request(self, session: Session, asked: AIRequest) -> StoredRequest:
+        """The same in the background: what comes back is pending, unless its key was answered before.
+
+        What still runs when the manager is shut down fails, and costs nothing.
+        """
+        begun, is_new = await self._begin(session, asked)
+        if is_new:
+            task = asyncio.get_running_loop().create_task(self._run(session, asked, begun.request_id))
+            self._asking.add(task)
+            task.add_done_callback(self._forget)
+        return begun
+
+    def fetch_response(self, session: Session, request_id: str) -> StoredRequest:
+        """A request of this session, as it stands now.
+
+        Raises:
+            RequestNotFound: the session has no such request.
+        """
+        reads = self._workspace.store.reads
+        record = reads.request(session.session_id, request_id) if check_id(request_id) else None
+        if record is None:
+            raise RequestNotFound(request_id)
+        return self._as_of_now(record)
+
+    def get_requests(
+        self, session: Session, *, before: str | None = None, limit: int = 100
+    ) -> list[StoredRequest]:
+        """A page of a session's requests, newest first; ``before`` is the last id of the page before."""
+        check_count(limit, "limit", 1, _PAGE_MAX)
+        reads = self._workspace.store.reads
+        return [
+            self._as_of_now(each) for each in reads.requests(session.session_id, before=before, limit=limit)
+        ]
+
+    async def stop_asking(self) -> None:
+        """Break off what runs in the background."""
+        running = list(self._asking)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    async def _begin(self, session: Session, asked: AIRequest) -> tuple[StoredRequest, bool]:
+        """The request, and whether it is now to be asked."""
+        lasts_ms = as_milliseconds(asked.timeout_seconds, "timeout_seconds", _TIMEOUT_MS_MAX) + _SETTLING_MS
+        deadline_ms = self._workspace.store.clock() + lasts_ms
+        work = BeginRequest(session.session_id, session.user_id, new_id("req"), deadline_ms)
+        meant = (asked.prompt, asked.model, asked.routing, asked.fee, asked.max_output_tokens)
+        done = await self._workspace.submit_once(work, asked.key, fingerprint("request", *meant))
+        is_new = not done.replayed
+        if done.replayed and self.fetch_response(session, done.value).status is not RequestState.SUCCESS:
+            again = RetryRequest(session.session_id, done.value, deadline_ms)
+            is_new = await self._workspace.store.submit(again)
+        return self.fetch_response(session, done.value), is_new
+
+    async def _run(self, session: Session, asked: AIRequest, request_id: str) -> StoredRequest:
+        try:
+            response = await self.ask(session, replace(asked, key=None), request_id)
+        except PrepaidError as error:
+            is_late = isinstance(error, ConsensusTimeout | ProviderTimeout)
+            state = RequestState.TIMEOUT if is_late else RequestState.FAILED
+            await self._end(session, request_id, state, {"code": error.code, "message": str(error)})
+            raise
+        except asyncio.CancelledError:
+            told = {"code": "interrupted", "message": "It was interrupted, and cost nothing. Ask again."}
+            await self._end(session, request_id, RequestState.FAILED, told)
+            raise
+        await self._end(session, request_id, RequestState.SUCCESS, asdict(response))
+        return self.fetch_response(session, request_id)
+
+    async def _end(self, session: Session, request_id: str, state: RequestState, outcome: Any) -> None:
+        kept = json.dumps(outcome, ensure_ascii=False)
+        await to_the_end(
+            self._workspace.store.submit(EndRequest(session.session_id, request_id, state, kept))
+        )
+
+    def _forget(self, task: asyncio.Task[StoredRequest]) -> None:
+        self._asking.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, PrepaidError):  # of ours, the reason is kept
+            self._workspace.logger.error("a request failed unexpectedly", exc_info=error)
+
+    def _as_of_now(self, record: RequestRecord) -> StoredRequest:
+        outcome = {} if record.outcome is None else json.loads(record.outcome)
+        state, response, error, message = record.state, None, None, ""
+        if state is RequestState.SUCCESS:
+            response = AIResponse(**{**outcome, "nodes": tuple(outcome["nodes"])})
+            message = response.text
+        elif state is not RequestState.PENDING:
+            error, message = outcome["code"], outcome["message"]
+        elif record.deadline_ms <= self._workspace.store.clock():
+            state, error, message = RequestState.TIMEOUT, "interrupted", "It was lost in a crash. Ask again."
+        return StoredRequest(
+            record.session_id,
+            record.request_id,
+            state,
+            message,
+            response,
+            error,
+            as_time(record.created_ms),
+            None if record.ended_ms is None else as_time(record.ended_ms),
+        )
