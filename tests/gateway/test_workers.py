@@ -6,10 +6,12 @@ import os
 import re
 import select
 import signal
+import subprocess
 
 import httpx
 import pytest
 
+from cli_running import console_script, environment
 from gateway.running import Gateway
 
 pytestmark = pytest.mark.slow
@@ -92,6 +94,38 @@ def wait_for_end(pid, seconds=20):
         assert ended, f"{pid} goes on"
     finally:
         os.close(fd)
+
+
+def test_sighup_replaces_all_while_they_serve(gateway):
+    before = set(gateway.workers())
+    gateway.process.send_signal(signal.SIGHUP)
+
+    def replaced():
+        ask(gateway, 5)
+        return len(ready(gateway)) == 2 and not before & set(gateway.workers())
+
+    gateway.wait_until(replaced, 60)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_that_cannot_start_end_it_with_an_error(tmp_path, workers):
+    """What only a worker finds out: here, an extra that is not installed."""
+    hidden = "import sys\nsys.modules['opentelemetry.exporter'] = None\n"
+    (tmp_path / "sitecustomize.py").write_text(hidden, encoding="utf-8")
+    (tmp_path / "prepaid.toml").write_text('[telemetry]\nendpoint = "http://127.0.0.1:9"\n', encoding="utf-8")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [console_script(), "serve", "--port", "0", "--workers", str(workers)],
+        cwd=tmp_path,
+        env=environment(tmp_path) | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert 'pip install \\"prepaid[telemetry]\\"' in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_all_end_at_once_on_sigterm_and_leave_nothing(gateway):

@@ -14,6 +14,7 @@ import tempfile
 from typing import Final
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from prepaid.config import Settings
@@ -59,7 +60,10 @@ def serve(settings: Settings) -> None:
     with tempfile.TemporaryDirectory(prefix="prepaid-metrics-") as folder:
         os.environ[FOLDER_VARIABLE] = folder
         logging.getLogger("uvicorn").setLevel(logging.INFO)  # here it tells of workers that died
-        Multiprocess(config, sockets=[listener]).run()
+        supervisor = Multiprocess(config, sockets=[listener])
+        supervisor.run()
+    if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
+        raise SystemExit(STARTUP_FAILURE)  # a worker has logged why; uvicorn itself would report success
 
 
 async def leave_with_parent() -> None:

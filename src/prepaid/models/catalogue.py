@@ -105,6 +105,11 @@ class Catalogue:
         ]
         return (first, *(self._upstream_model(name, at) for at in serving if at != first.info.provider))
 
+    def __contains__(self, name: str) -> bool:
+        """Whether anybody serves the model with this name or id, priced or not."""
+        name = self._name_of(name)
+        return name in self._own or self._settings.upstream_of(name) is not None
+
     @property
     def upstreams(self) -> Iterable[Upstream]:
         """Those that were asked so far."""

@@ -44,7 +44,8 @@ async def _order(request: Request, parts: Parts, api: WireApi, caller: SessionCa
     raw = await request.body(parts.settings.gateway.body_bytes_max)
     named = None if key is None else key.decode("latin-1")
     order = Order.read(api, caller.payer, raw, key=named, chat_no=chat_no)
-    request.model = order.asked.model
+    if order.asked.model in parts.workspace.catalogue:  # what is no model's name is not logged as one
+        request.model = order.asked.model
     caller.check_model(order.asked.model)
     return order
 
