@@ -68,3 +68,14 @@ contract TargetMock {
         (status, message, response) = manager.ai().fetchResponse(id);
     }
 }
+
+/// @notice Counts its calls and the gas they had, and does nothing else.
+contract Ringing {
+    uint256 public rings;
+    uint256 public gasLeft;
+
+    function ring(bytes32) external {
+        gasLeft = gasleft();
+        rings++;
+    }
+}
