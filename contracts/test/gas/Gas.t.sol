@@ -74,9 +74,10 @@ contract GasTest is Fixture {
     function test_Respond() external {
         answer256(ask256(start(10 * USD), 0, options()));
         check("respond with callback", 80_000);
-        vm.txGasPrice(1 gwei);
+        // An isolated call has no gas price, so that the node is owed nothing and the user is sent everything back; paying
+        // the node too makes it 90,076 on anvil.
         answer256(ask256(start(10 * USD), 0.01 ether, options()));
-        check("respond with callback, gas paid in ETH", 110_000);
+        check("respond with callback, ETH sent back", 90_000);
     }
 
     function test_RespondSealed() external {
