@@ -5,7 +5,7 @@ What is not the caller's does not exist for them; what is theirs, but not with t
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import Annotated, Final, cast
 
 from fastapi import Depends, Header
 from fastapi import Request as HttpRequest
@@ -20,7 +20,9 @@ from prepaid.sessions.leased import LeasedSession
 from prepaid.sessions.manager import SessionManager
 from prepaid.sessions.session import Session
 
-__all__ = ["Access", "Caller", "IdempotencyKey", "IfMatch", "Lease", "unquoted"]
+__all__ = ["PREFIX", "Access", "Caller", "IdempotencyKey", "IfMatch", "Lease", "unquoted"]
+
+PREFIX: Final = "/api/v1"
 
 _bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer pp_…`.")
 
@@ -115,7 +117,7 @@ async def _caller(http: HttpRequest, _: Annotated[object, Depends(_bearer)]) -> 
     """The caller, recognised by the key. The scheme is there for the OpenAPI document."""
     parts: Parts = http.app.state.parts
     request = _request(http)
-    request.route = http.scope["route"].path
+    request.route = PREFIX + http.scope["route"].path
     return Access(http, parts, parts.callers.key(request))
 
 

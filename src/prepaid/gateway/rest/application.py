@@ -10,11 +10,10 @@ from fastapi import FastAPI
 from prepaid.gateway.asgi import REQUEST, Application, Message, Receive, Request, Scope, Send
 from prepaid.gateway.parts import Parts
 from prepaid.gateway.rest import chats, keys, money, pool, reports, requests, sessions
+from prepaid.gateway.rest.access import PREFIX
 from prepaid.gateway.rest.problems import PROBLEM_RESPONSES, add_handlers
 
 __all__ = ["PREFIX", "create"]
-
-PREFIX: Final = "/api/v1"
 
 _ABOUT: Final = """
 AI sessions that are paid before they are used. Amounts that you send are text such as "10 USD", or integers

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from prepaid.errors import PrepaidError
-from prepaid.gateway.rest.access import Access, Caller, IdempotencyKey
+from prepaid.gateway.rest.access import PREFIX, Access, Caller, IdempotencyKey
 from prepaid.gateway.rest.answers import Page
 from prepaid.gateway.rest.paging import Cursor, Limit, after_of, page_of
 from prepaid.gateway.rest.problems import problem_of
@@ -166,7 +166,7 @@ async def _asked(
     else:
         with caller.parts.slots.taken(caller.record.key_id):
             stored = await caller.manager.submit_request(session, asked)
-    response.headers["Location"] = f"/api/v1/sessions/{stored.session_id}/requests/{stored.request_id}"
+    response.headers["Location"] = f"{PREFIX}/sessions/{stored.session_id}/requests/{stored.request_id}"
     return RequestData.of(stored)
 
 
