@@ -29,12 +29,12 @@ COVERED_WHOLE: Final = (
     "statements",
     "turns",
     "store/lines",
-    "store/sqlite/account_rows",
-    "store/sqlite/deposits",
-    "store/sqlite/holds",
-    "store/sqlite/lifecycle",
-    "store/sqlite/money",
-    "store/sqlite/replay",
+    "store/handlers/account_rows",
+    "store/handlers/deposits",
+    "store/handlers/holds",
+    "store/handlers/lifecycle",
+    "store/handlers/money",
+    "store/handlers/replay",
 )
 """Where money moves, every branch is tested."""
 

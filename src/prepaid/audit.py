@@ -12,7 +12,7 @@ from typing import Final
 
 from prepaid.records import Account, Transfer
 from prepaid.store.lines import first_digest, line_digest, payload_of
-from prepaid.store.sqlite.reads import Reads
+from prepaid.store.queries.reads import Reads
 
 __all__ = ["AuditReport", "Finding", "audit"]
 

@@ -18,7 +18,7 @@ from prepaid.errors import CurrencyMismatch, SessionNotFound, StatementInvalid
 from prepaid.money import currency
 from prepaid.records import Account, SessionState, Transfer
 from prepaid.store.lines import first_digest, line_digest, payload_of
-from prepaid.store.sqlite.reads import Reads
+from prepaid.store.queries.reads import Reads
 
 __all__ = ["StatementSummary", "build_statement", "load_statement", "verify_statement"]
 

@@ -44,7 +44,7 @@ from prepaid.errors import (
     ValueTooLarge,
 )
 from prepaid.integrations.pydantic_ai import PrepaidConversationStore, _to_conversation
-from prepaid.store.sqlite import conversation_reads
+from prepaid.store.queries import conversations as conversation_reads
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from prepaid.errors import (
 )
 from prepaid.records import KeyKind
 from prepaid.sessions import api_keys
-from prepaid.store.sqlite.reads_keys import _KEY
+from prepaid.store.queries.keys import _KEY
 
 
 @pytest.fixture

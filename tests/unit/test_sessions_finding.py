@@ -14,8 +14,8 @@ from prepaid import (
     SessionNotFound,
     SessionState,
 )
-from prepaid.store.sqlite import reuse
-from prepaid.store.sqlite.reads import Reads
+from prepaid.store.handlers import reuse
+from prepaid.store.queries.reads import Reads
 
 WRONG_COUNTS = [0, -1, True, 1.5, float("nan"), 2**40, "3", None]
 

@@ -23,7 +23,7 @@ from prepaid import (
     SessionPaused,
     SessionPooled,
 )
-from prepaid.store.sqlite import pool_rows
+from prepaid.store.sqlite.unit import Unit
 
 
 @pytest.fixture
@@ -235,5 +235,5 @@ async def test_a_lease_that_nobody_made(manager, session):
 
 async def test_taking_costs_the_same_at_any_number_of_sessions(manager):
     """The pool is read in its own order; the sessions that are active, however many, are not."""
-    steps = plan(store_of(manager), pool_rows._FREE, (0,))
+    steps = plan(store_of(manager), Unit.sql.free_in_pool, (0,))
     assert steps == ["SCAN pool USING INDEX pool_free", "SEARCH account USING PRIMARY KEY (session_id=?)"]

@@ -18,7 +18,7 @@ from prepaid import (
     SessionState,
 )
 from prepaid.store.operations import CloseIfDue, CreateSession
-from prepaid.store.sqlite.reads import Reads
+from prepaid.store.queries.reads import Reads
 
 WRONG_COUNTS = [0, -1, True, 1.5, float("nan"), 2**40, "3", None]
 

@@ -25,8 +25,8 @@ from prepaid.meter.call import to_the_end
 from prepaid.sessions.chat import Chat
 from prepaid.sessions.session import Session
 from prepaid.store.operations import AddItems, ClearItems, PopItem
-from prepaid.store.sqlite import conversation_reads
-from prepaid.store.sqlite.reads import Reads
+from prepaid.store.queries import conversations as conversation_reads
+from prepaid.store.queries.reads import Reads
 
 if TYPE_CHECKING:
     from agents.items import TResponseInputItem

@@ -34,8 +34,8 @@ from prepaid.meter.call import to_the_end
 from prepaid.sessions.leased import LeasedSession
 from prepaid.sessions.session import Session
 from prepaid.store.operations import Conversation, DeleteConversation, Entry, SaveConversation
-from prepaid.store.sqlite import conversation_reads
-from prepaid.store.sqlite.reads import Reads
+from prepaid.store.queries import conversations as conversation_reads
+from prepaid.store.queries.reads import Reads
 
 __all__ = ["PrepaidConversationStore", "metered"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from prepaid.sessions.values import as_time
-from prepaid.store.sqlite.reads import Reads
+from prepaid.store.queries.reads import Reads
 
 __all__ = ["DailyUsage", "SystemStats", "UserActivity", "daily_usage", "system_stats", "user_activity"]
 
@@ -57,9 +57,9 @@ class DailyUsage:
 def daily_usage(reads: Reads, owner: str | None, since_ms: int) -> list[DailyUsage]:
     """Counts over all lines since then, of one owner's sessions or of all; reads every line there is."""
     rows = reads.rows(
-        "SELECT date(at_ms / 1000, 'unixepoch'), model, asset, count(*), sum(input_units), sum(output_units),"
+        f"SELECT {reads.sql.day}, model, asset, count(*), sum(input_units), sum(output_units),"
         " sum(amount) FROM transfer JOIN account USING (session_id)"
-        " WHERE kind = 'capture' AND at_ms >= ?1 AND (?2 IS NULL OR owner = ?2)"
+        " WHERE kind = 'capture' AND at_ms >= ?1 AND (CAST(?2 AS text) IS NULL OR owner = ?2)"
         " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
         (since_ms, owner),
     )
@@ -92,7 +92,7 @@ def system_stats(reads: Reads, now_ms: int) -> SystemStats:
 def user_activity(reads: Reads, user_id: str, now_ms: int) -> UserActivity:
     """Counts over all sessions that a user ever had."""
     row = reads.row(
-        "SELECT count(*), coalesce(sum(state = 0 AND (expires_ms IS NULL OR expires_ms > ?)), 0),"
+        "SELECT count(*), count(*) FILTER (WHERE state = 0 AND (expires_ms IS NULL OR expires_ms > ?)),"
         " coalesce(sum(chat_count), 0), max(last_used_ms),"
         " coalesce(sum(available), 0), coalesce(sum(spent), 0), coalesce(sum(refunded), 0)"
         " FROM account JOIN session USING (session_id) WHERE owner = ? AND state <> 4",

@@ -8,8 +8,8 @@ from typing import Any, Final
 from prepaid.errors import SessionNotFound
 from prepaid.records import Account, ChatRecord, StoredMessage
 from prepaid.store.operations import Conversation
-from prepaid.store.sqlite import conversation_reads
-from prepaid.store.sqlite.reads import Reads
+from prepaid.store.queries import conversations as conversation_reads
+from prepaid.store.queries.reads import Reads
 
 __all__ = ["FORMAT", "VERSION", "snapshot"]
 

@@ -1,4 +1,4 @@
-"""Money that comes in and goes out on SQLite: funding sessions, and owners' unassigned deposits."""
+"""Money that comes in and goes out: funding sessions, and owners' unassigned deposits."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 
 from prepaid.errors import CurrencyMismatch, InsufficientFunds, PrepaidError
 from prepaid.records import SessionState
+from prepaid.store.handlers.account_rows import add_funds, open_account, post, why_not_fundable, why_not_live
+from prepaid.store.handlers.replay import earlier, remember, remember_refusal
 from prepaid.store.operations import Deposit, Fund, Funded, Withdraw
-from prepaid.store.sqlite.account_rows import add_funds, open_account, post, why_not_fundable, why_not_live
-from prepaid.store.sqlite.replay import earlier, remember, remember_refusal
 from prepaid.store.unit import Unit, handles
 
 __all__ = ["take_deposit"]

@@ -1,4 +1,4 @@
-"""API keys on SQLite: issued, rotated, revoked; what one with a cap has left, counted in the hold's unit."""
+"""API keys: issued, rotated, revoked; what one with a cap has left, counted in the hold's unit."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from prepaid.errors import (
     PrepaidError,
 )
 from prepaid.records import OPERATOR, holder_of_user
+from prepaid.store.handlers.account_rows import why_not_live
 from prepaid.store.operations import Hold, IssueFirstKey, IssueKey, RevokeKey, RotateKey
-from prepaid.store.sqlite.account_rows import why_not_live
 from prepaid.store.unit import Unit, handles
 
 __all__ = ["insert_first_key", "left_under_cap", "reserve_under_cap", "settle_under_cap"]

@@ -6,7 +6,7 @@ import json
 from typing import Any, Final
 
 from prepaid.records import ApiKeyRecord
-from prepaid.store.sqlite.query import Queries
+from prepaid.store.queries.base import Queries
 
 __all__ = ["KeyReads"]
 

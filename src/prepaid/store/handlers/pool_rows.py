@@ -1,11 +1,11 @@
-"""The pool on SQLite: shared sessions, and leases that bound and account what takers spend (spec B7, B8)."""
+"""The pool: shared sessions, and leases that bound and account what takers spend (spec B7, B8)."""
 
 from __future__ import annotations
 
 from prepaid.errors import AlreadyPooled, LeaseNotFound, PoolEmpty, PoolFull, PrepaidError, TransitionRefused
 from prepaid.records import SessionState
+from prepaid.store.handlers.account_rows import why_not_live
 from prepaid.store.operations import AddToPool, EndLease, Lease, RemoveFromPool, SaveSettings, TakeFromPool
-from prepaid.store.sqlite.account_rows import why_not_live
 from prepaid.store.unit import Unit, handles
 from prepaid.store.versions import settings_version, why_not_version
 

@@ -1,11 +1,11 @@
-"""Rows of single requests on SQLite (spec A14)."""
+"""Rows of single requests (spec A14)."""
 
 from __future__ import annotations
 
 from prepaid.errors import PrepaidError
 from prepaid.records import RequestState
+from prepaid.store.handlers.account_rows import why_not_live
 from prepaid.store.operations import BeginRequest, EndRequest, RetryRequest
-from prepaid.store.sqlite.account_rows import why_not_live
 from prepaid.store.unit import Unit, handles
 
 _INSERT = (

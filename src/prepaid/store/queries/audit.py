@@ -8,33 +8,34 @@ from __future__ import annotations
 from typing import Final
 
 from prepaid.records import SessionState
-from prepaid.store.sqlite.query import Queries
-from prepaid.store.sqlite.unit import RANGE
+from prepaid.store.queries.base import Queries
 
-__all__ = ["AuditReads"]
+__all__ = ["RULES", "AuditReads"]
 
 _ENDED: Final = f"({SessionState.CLOSED:d}, {SessionState.EXPIRED:d})"
 
-_RULES: Final = {
+RULES: Final = {
     "funded = available + held + spent + refunded": """
       SELECT session_id, funded, available + held + spent + refunded FROM account
       WHERE funded <> available + held + spent + refunded
-         OR min(funded, available, held, spent, refunded) < 0""",
+         OR funded < 0 OR available < 0 OR held < 0 OR spent < 0 OR refunded < 0""",
     "held = its open holds (guarantee 2)": """
       SELECT session_id, held, coalesce(counted, 0) FROM account
-      LEFT JOIN (SELECT session_id, sum(amount) AS counted FROM hold WHERE state = 0 GROUP BY session_id)
+      LEFT JOIN (SELECT session_id, sum(amount) AS counted FROM hold WHERE state = 0
+                 GROUP BY session_id) AS found
         USING (session_id)
       WHERE held <> coalesce(counted, 0)""",
     "spent = what its holds captured": """
       SELECT session_id, spent, coalesce(counted, 0) FROM account
-      LEFT JOIN (SELECT session_id, sum(captured) AS counted FROM hold GROUP BY session_id)
+      LEFT JOIN (SELECT session_id, sum(captured) AS counted FROM hold GROUP BY session_id) AS found
         USING (session_id)
       WHERE spent <> coalesce(counted, 0)""",
     "a hold captures at most its amount, its cost, and only once captured": """
       SELECT session_id || ' ' || key, captured,
-        CASE WHEN state <> 1 THEN 0 WHEN cost < 0 THEN amount ELSE min(amount, cost) END FROM hold
-      WHERE captured > CASE WHEN state <> 1 THEN 0 WHEN cost < 0 THEN amount ELSE min(amount, cost) END
-         OR captured < CASE WHEN state = 1 AND cost >= 0 THEN min(amount, cost) ELSE 0 END""",
+        CASE WHEN state <> 1 THEN 0 WHEN cost BETWEEN 0 AND amount THEN cost ELSE amount END FROM hold
+      WHERE captured > CASE WHEN state <> 1 THEN 0 WHEN cost BETWEEN 0 AND amount THEN cost ELSE amount END
+         OR captured < CASE WHEN state <> 1 OR cost < 0 THEN 0 WHEN cost < amount THEN cost ELSE amount END
+    """,
     "a hold has one line, of what it captured (guarantee 4)": """
       SELECT coalesce(h.session_id, l.session_id) || ' ' || coalesce(h.key, l.key),
         coalesce(h.captured, 0), coalesce(l.amount, 0)
@@ -42,7 +43,7 @@ _RULES: Final = {
       FULL JOIN (SELECT session_id, key, sum(amount) AS amount, count(*) AS n FROM transfer
                  WHERE kind = 'capture' GROUP BY session_id, key) AS l
         ON h.session_id = l.session_id AND h.key = l.key
-      WHERE h.captured IS NOT l.amount OR l.n <> 1""",
+      WHERE h.captured IS DISTINCT FROM l.amount OR l.n <> 1""",
     "a hold belongs to an account that is no deposit": """
       SELECT session_id || ' ' || hold.key, 1, 0 FROM hold LEFT JOIN account USING (session_id)
       WHERE coalesce(account.state, 4) = 4""",
@@ -53,7 +54,7 @@ _RULES: Final = {
       SELECT session_id, available, 0 FROM account WHERE state IN {_ENDED} AND available <> 0""",
     "every line is in its account's chain": """
       SELECT session_id, coalesce(line_count, 0), coalesce(counted, 0) FROM account
-      FULL JOIN (SELECT session_id, count(*) AS counted FROM transfer GROUP BY session_id)
+      FULL JOIN (SELECT session_id, count(*) AS counted FROM transfer GROUP BY session_id) AS found
         USING (session_id)
       WHERE coalesce(line_count, 0) <> coalesce(counted, 0)""",
     "a session has an account, and an account that is no deposit a session": """
@@ -69,12 +70,8 @@ _RULES: Final = {
     "a tag says its session's state and owner": """
       SELECT session_tag.session_id || ' ' || tag, session_tag.state, coalesce(account.state, -1)
       FROM session_tag LEFT JOIN account USING (session_id)
-      WHERE session_tag.state IS NOT account.state OR session_tag.owner IS NOT account.owner""",
-    "a session has the tags it says": """
-      SELECT session_id, json_array_length(tags), coalesce(counted, 0) FROM session
-      LEFT JOIN (SELECT session_id, count(*) AS counted FROM session_tag GROUP BY session_id)
-        USING (session_id)
-      WHERE (SELECT count(DISTINCT value) FROM json_each(tags)) <> coalesce(counted, 0)""",
+      WHERE session_tag.state IS DISTINCT FROM account.state
+         OR session_tag.owner IS DISTINCT FROM account.owner""",
     "what deposits paid to sessions, sessions got": """
       SELECT coalesce(d.owner, s.owner) || ' ' || coalesce(d.key, s.key),
         coalesce(s.amount, 0), coalesce(d.amount, 0)
@@ -83,7 +80,7 @@ _RULES: Final = {
       FULL JOIN (SELECT owner, key, sum(amount) AS amount FROM transfer JOIN account USING (session_id)
                  WHERE kind = 'fund' AND debit = 'deposit' GROUP BY owner, key) AS s
         ON d.owner = s.owner AND d.key = s.key
-      WHERE d.amount IS NOT s.amount""",
+      WHERE d.amount IS DISTINCT FROM s.amount""",
     "tallies count sessions": """
       SELECT coalesce(said.scope, found.scope), coalesce(said.n, 0), coalesce(found.n, 0)
       FROM tally AS said FULL JOIN (
@@ -95,23 +92,25 @@ _RULES: Final = {
     "a lease has reserved what its open holds hold": """
       SELECT session_id || ' ' || lease_id, reserved, coalesce(counted, 0) FROM lease
       LEFT JOIN (SELECT session_id, lease_id, sum(amount) AS counted FROM hold WHERE state = 0
-                 GROUP BY session_id, lease_id) USING (session_id, lease_id)
+                 GROUP BY session_id, lease_id) AS found USING (session_id, lease_id)
       WHERE reserved <> coalesce(counted, 0)""",
     "a lease has spent what its holds captured": """
       SELECT session_id || ' ' || lease_id, spent, coalesce(counted, 0) FROM lease
       LEFT JOIN (SELECT session_id, lease_id, sum(captured) AS counted FROM hold
-                 GROUP BY session_id, lease_id) USING (session_id, lease_id)
+                 GROUP BY session_id, lease_id) AS found USING (session_id, lease_id)
       WHERE spent <> coalesce(counted, 0)""",
     "a key with a cap has reserved what its open holds hold": """
       SELECT holder || '.' || number, reserved, coalesce(counted, 0) FROM api_key
       LEFT JOIN (SELECT session_id AS holder, key_no AS number, sum(amount) AS counted FROM hold
-                 WHERE state = 0 GROUP BY session_id, key_no) USING (holder, number)
+                 WHERE state = 0 GROUP BY session_id, key_no) AS found USING (holder, number)
       WHERE reserved <> coalesce(counted, 0)""",
     "a key with a cap has spent what its holds captured, and stays within": """
-      SELECT holder || '.' || number, reserved + spent, min(reserved + coalesce(counted, 0), coalesce(cap, 0))
+      SELECT holder || '.' || number, spent,
+        CASE WHEN reserved + spent > coalesce(cap, 0) THEN coalesce(cap, 0) - reserved
+             ELSE coalesce(counted, 0) END
       FROM api_key
       LEFT JOIN (SELECT session_id AS holder, key_no AS number, sum(captured) AS counted FROM hold
-                 GROUP BY session_id, key_no) USING (holder, number)
+                 GROUP BY session_id, key_no) AS found USING (holder, number)
       WHERE spent <> coalesce(counted, 0) OR reserved + spent > coalesce(cap, 0)""",
     "a lease stays within its cap": """
       SELECT session_id || ' ' || lease_id, reserved + spent, cap FROM lease WHERE reserved + spent > cap""",
@@ -122,27 +121,20 @@ _RULES: Final = {
          OR (pool.lease_id IS NOT NULL AND (lease.taker IS NULL OR lease.ended_ms IS NOT NULL))""",
     "a session counts its chats, and its current one is among them": """
       SELECT session_id, chat_count, coalesce(counted, 0) FROM session
-      LEFT JOIN (SELECT session_id, count(*) AS counted, max(chat_no) AS last FROM chat GROUP BY session_id)
+      LEFT JOIN (SELECT session_id, count(*) AS counted, max(chat_no) AS last FROM chat
+                 GROUP BY session_id) AS found
         USING (session_id)
       WHERE chat_count <> coalesce(counted, 0) OR current_chat > chat_count OR last > chat_count""",
     "a chat's open turn is an open hold's, and the other way round": """
       SELECT session_id || '.' || chat_no, open_turn IS NOT NULL, key IS NOT NULL FROM chat
-      FULL JOIN (SELECT session_id, chat_no, key FROM hold WHERE state = 0 AND chat_no > 0)
+      FULL JOIN (SELECT session_id, chat_no, key FROM hold WHERE state = 0 AND chat_no > 0) AS found
         USING (session_id, chat_no)
-      WHERE open_turn IS NOT key""",
+      WHERE open_turn IS DISTINCT FROM key""",
     "a chat has spent what its holds captured": """
       SELECT session_id || '.' || chat_no, coalesce(spent, 0), coalesce(counted, 0) FROM chat
       FULL JOIN (SELECT session_id, chat_no, sum(captured) AS counted FROM hold WHERE chat_no > 0
-                 GROUP BY session_id, chat_no) USING (session_id, chat_no)
+                 GROUP BY session_id, chat_no) AS found USING (session_id, chat_no)
       WHERE coalesce(spent, 0) <> coalesce(counted, 0)""",
-    "a chat counts its messages, without gaps": f"""
-      SELECT session_id || '.' || chat_no, message_count, count(message.id) FROM chat
-      LEFT JOIN message ON message.id > messages_from
-                       AND message.id <= messages_from + {RANGE}
-      GROUP BY session_id, chat_no
-      HAVING message_count <> count(message.id)
-          OR coalesce(max(message.id), messages_from) <> messages_from + message_count
-          OR coalesce(max(message.turn), 0) > turn_count""",
     "every message is in a chat": """
       SELECT 'all chats', coalesce(sum(message_count), 0), (SELECT count(*) FROM message) FROM chat
       HAVING coalesce(sum(message_count), 0) <> (SELECT count(*) FROM message)""",
@@ -153,9 +145,13 @@ class AuditReads(Queries):
     """What an audit asks."""
 
     def damage(self) -> list[str]:
-        """What the database itself finds wrong with its file, at most 100 entries."""
-        return [row[0] for row in self.rows("PRAGMA integrity_check") if row[0] != "ok"]
+        """What the database itself finds wrong with its files."""
+        return self.source.damage()
 
     def contradictions(self) -> list[tuple[str, str, int, int]]:
         """``(rule, subject, what it says, what others say)`` wherever a rule is broken."""
-        return [(rule, *row) for rule, sql in _RULES.items() for row in self.rows(sql)]
+        return [
+            (rule, subject, int(said), int(counted))
+            for rule, sql in {**RULES, **self.sql.rules}.items()
+            for subject, said, counted in self.rows(sql)
+        ]

@@ -6,11 +6,11 @@ import json
 
 from prepaid.errors import PrepaidError
 from prepaid.records import SessionState
+from prepaid.store.handlers.account_rows import open_account
+from prepaid.store.handlers.conversation_rows import insert_items, restore_conversations
+from prepaid.store.handlers.lifecycle import why_over_limit
 from prepaid.store.messages import pack
 from prepaid.store.operations.restoring import RestoreSession, SavedChat
-from prepaid.store.sqlite.account_rows import open_account
-from prepaid.store.sqlite.conversation_rows import insert_items, restore_conversations
-from prepaid.store.sqlite.lifecycle import why_over_limit
 from prepaid.store.unit import Unit, handles
 
 _INSERT_SESSION = """

@@ -1,4 +1,4 @@
-"""What becomes of holds on SQLite: captured, released, or settled after a crash, and the lines they leave.
+"""What becomes of holds: captured, released, or settled after a crash, and the lines they leave.
 
 A capture extends its session's hash chain in the same statement that moves the balance.
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from prepaid.errors import HoldNotFound, HoldResolved, PrepaidError
 from prepaid.records import HoldState, SessionState
+from prepaid.store.handlers import chat_rows, key_rows
+from prepaid.store.handlers.account_rows import pay_out, post
+from prepaid.store.handlers.replay import remember
 from prepaid.store.operations import Reconcile, Release, Settle, Settled
-from prepaid.store.sqlite import chat_rows, key_rows
-from prepaid.store.sqlite.account_rows import pay_out, post
-from prepaid.store.sqlite.replay import remember
 from prepaid.store.unit import Unit, handles
 
 __all__ = ["release"]

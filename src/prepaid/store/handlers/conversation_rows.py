@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from operator import itemgetter
 
 from prepaid.errors import ChatNotFound, PrepaidError
+from prepaid.store.handlers.account_rows import why_not_live
+from prepaid.store.handlers.chat_rows import chat_id
 from prepaid.store.operations.conversations import (
     AddItems,
     ClearItems,
@@ -17,8 +19,6 @@ from prepaid.store.operations.conversations import (
     PopItem,
     SaveConversation,
 )
-from prepaid.store.sqlite.account_rows import why_not_live
-from prepaid.store.sqlite.chat_rows import chat_id
 from prepaid.store.unit import Unit, handles
 
 __all__ = ["insert_items", "restore_conversations", "write_conversation"]

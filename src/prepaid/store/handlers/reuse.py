@@ -1,10 +1,10 @@
-"""Sessions on SQLite that serve on: the one that is found instead of opened, and ages that change."""
+"""Sessions that serve on: the one that is found instead of opened, and ages that change."""
 
 from __future__ import annotations
 
 from prepaid.errors import PrepaidError
+from prepaid.store.handlers.lifecycle import create
 from prepaid.store.operations import Created, GetOrCreate, SetIdle
-from prepaid.store.sqlite.lifecycle import create
 from prepaid.store.unit import Unit, handles
 
 _FUNDED = """
@@ -17,10 +17,12 @@ _USE = """
 
 _NEXT_LIVE = """
   SELECT session_id FROM (
-    SELECT * FROM (SELECT session_id FROM account WHERE state = 0 AND session_id > ?1 ORDER BY 1 LIMIT ?2)
+    SELECT * FROM (
+      SELECT session_id FROM account WHERE state = 0 AND session_id > ?1 ORDER BY 1 LIMIT ?2) AS subquery
     UNION ALL
-    SELECT * FROM (SELECT session_id FROM account WHERE state = 1 AND session_id > ?1 ORDER BY 1 LIMIT ?2)
-  ) ORDER BY session_id LIMIT ?2"""
+    SELECT * FROM (
+      SELECT session_id FROM account WHERE state = 1 AND session_id > ?1 ORDER BY 1 LIMIT ?2) AS subquery
+  ) AS subquery ORDER BY session_id LIMIT ?2"""
 
 _SET_IDLE = """
   UPDATE session SET idle_ms = ?1, due_ms = (

@@ -1,4 +1,4 @@
-"""Rows of chats and messages on SQLite, and the place that a turn reserves in a chat.
+"""Rows of chats and messages, and the place that a turn reserves in a chat.
 
 A chat has at most one open turn. It is opened with the hold and closed with the capture, in the same
 statements' transaction, so answers follow their questions in every process at once (spec C5).
@@ -10,6 +10,8 @@ import json
 
 from prepaid.errors import ChatLimitReached, ChatNotFound, MessageLimitReached, PrepaidError
 from prepaid.records import Message
+from prepaid.store.handlers.account_rows import why_not_live
+from prepaid.store.handlers.pool_rows import lender
 from prepaid.store.messages import pack, unpack
 from prepaid.store.operations import (
     AppendMessages,
@@ -23,8 +25,6 @@ from prepaid.store.operations import (
     Turn,
     UpdateChat,
 )
-from prepaid.store.sqlite.account_rows import why_not_live
-from prepaid.store.sqlite.pool_rows import lender
 from prepaid.store.unit import Unit, handles
 from prepaid.store.versions import text_version, why_not_version
 

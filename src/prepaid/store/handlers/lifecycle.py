@@ -1,4 +1,4 @@
-"""Sessions on SQLite: opened, paused, resumed, closed, expired. The diagram is in docs/sessions.md."""
+"""Sessions: opened, paused, resumed, closed, expired. The diagram is in docs/sessions.md."""
 
 from __future__ import annotations
 
@@ -15,6 +15,19 @@ from prepaid.errors import (
     TransitionRefused,
 )
 from prepaid.records import SessionState
+from prepaid.store.handlers import pool_rows
+from prepaid.store.handlers.account_rows import (
+    DEPOSIT_PREFIX,
+    add_funds,
+    open_account,
+    pay_out,
+    why_not_fundable,
+    why_not_live,
+)
+from prepaid.store.handlers.deposits import take_deposit
+from prepaid.store.handlers.key_rows import insert_first_key
+from prepaid.store.handlers.money import release
+from prepaid.store.handlers.replay import earlier, remember, remember_refusal
 from prepaid.store.operations import (
     Close,
     Closed,
@@ -25,19 +38,6 @@ from prepaid.store.operations import (
     Release,
     SetState,
 )
-from prepaid.store.sqlite import pool_rows
-from prepaid.store.sqlite.account_rows import (
-    DEPOSIT_PREFIX,
-    add_funds,
-    open_account,
-    pay_out,
-    why_not_fundable,
-    why_not_live,
-)
-from prepaid.store.sqlite.deposits import take_deposit
-from prepaid.store.sqlite.key_rows import insert_first_key
-from prepaid.store.sqlite.money import release
-from prepaid.store.sqlite.replay import earlier, remember, remember_refusal
 from prepaid.store.unit import Unit, handles
 
 _INSERT_SESSION = """
@@ -116,8 +116,7 @@ def _why_not_replace(unit: Unit, wanted: CreateSession, replaced: str) -> Prepai
     if asset != wanted.asset:
         return CurrencyMismatch(f"Session {replaced} is in {asset}, not in {wanted.asset}.")
     (unsent,) = unit.one(
-        "SELECT CAST(coalesce(sum(amount), 0) AS bigint) FROM hold"
-        " WHERE session_id = ? AND state = 0 AND NOT sent",
+        "SELECT coalesce(sum(amount), 0) FROM hold WHERE session_id = ? AND state = 0 AND NOT sent",
         (replaced,),
     )
     if available + unsent < wanted.minimum:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 from prepaid.store.operations.conversations import Conversation, Entry
-from prepaid.store.sqlite.query import Queries
+from prepaid.store.queries.base import NO_LIMIT, Queries
 
 __all__ = [
     "all_conversations",
@@ -18,21 +20,24 @@ __all__ = [
 ]
 
 _LINE = """
-  WITH RECURSIVE line (id, entry_id, parent, body) AS (
-    SELECT id, entry_id, parent, body FROM conversation_entry WHERE session_id = ?1 AND entry_id = ?2
+  WITH RECURSIVE line (id, entry_id, parent, body, depth) AS (
+    SELECT id, entry_id, parent, body, 1 FROM conversation_entry WHERE session_id = ?1 AND entry_id = ?2
     UNION ALL
-    SELECT above.id, above.entry_id, above.parent, above.body
-    FROM line JOIN conversation_entry AS above ON above.id = line.parent
-    LIMIT ?3
+    SELECT above.id, above.entry_id, above.parent, above.body, depth + 1
+    FROM line JOIN conversation_entry AS above ON above.session_id = ?1 AND above.id = line.parent
+    WHERE depth < ?3
   )
   SELECT line.entry_id, above.entry_id, line.body FROM line
-  LEFT JOIN conversation_entry AS above ON above.id = line.parent
+  LEFT JOIN conversation_entry AS above ON above.session_id = ?1 AND above.id = line.parent
   ORDER BY line.id"""
 
 _ENTRIES = """
   SELECT entry.entry_id, above.entry_id, entry.body FROM conversation_entry AS entry
-  LEFT JOIN conversation_entry AS above ON above.id = entry.parent
+  LEFT JOIN conversation_entry AS above ON above.session_id = entry.session_id AND above.id = entry.parent
   WHERE entry.session_id = ?"""
+
+
+_ENTRY_ID = "SELECT entry_id FROM conversation_entry WHERE session_id = ? AND id = ?"
 
 
 def record(reads: Queries, session_id: str, conversation_id: str) -> str | None:
@@ -49,7 +54,7 @@ def records(reads: Queries, session_id: str, scope: str | None, limit: int | Non
     in_scope = "" if scope is None else " AND scope = ?"
     values = (session_id,) if scope is None else (session_id, scope)
     sql = f"SELECT record FROM conversation WHERE session_id = ?{in_scope} ORDER BY updated_us DESC LIMIT ?"
-    return [row[0] for row in reads.rows(sql, (*values, -1 if limit is None else limit))]
+    return [row[0] for row in reads.rows(sql, (*values, NO_LIMIT if limit is None else limit))]
 
 
 def entry(reads: Queries, session_id: str, entry_id: str) -> Entry | None:
@@ -60,7 +65,7 @@ def entry(reads: Queries, session_id: str, entry_id: str) -> Entry | None:
 
 def entries_to(reads: Queries, session_id: str, entry_id: str, limit: int | None) -> list[Entry]:
     """The entries up to this one, or the last ``limit`` of them, in order; none if it does not exist."""
-    rows = reads.rows(_LINE, (session_id, entry_id, -1 if limit is None else limit))
+    rows = reads.rows(_LINE, (session_id, entry_id, NO_LIMIT if limit is None else limit))
     return [Entry(*row) for row in rows]
 
 
@@ -74,9 +79,7 @@ def items(reads: Queries, session_id: str, chat_no: int, limit: int | None) -> l
         return []
     first, count = row
     after = first if limit is None else first + max(count - limit, 0)
-    rows = reads.rows(
-        "SELECT body FROM agent_item WHERE id > ? AND id <= ? ORDER BY id", (after, first + count)
-    )
+    rows = reads.rows(reads.sql.items, (session_id, chat_no, after, first + count))
     return [body for (body,) in rows]
 
 
@@ -99,19 +102,15 @@ def all_entries(reads: Queries, session_id: str) -> list[Entry]:
 def all_conversations(reads: Queries, session_id: str) -> list[Conversation]:
     """All conversations of a session."""
     rows = reads.rows(
-        "SELECT conversation_id, revision, entry_id, scope, updated_us, record, branches FROM conversation"
-        " LEFT JOIN conversation_entry ON conversation_entry.id = head"
+        "SELECT conversation_id, revision, entry_id, scope, updated_us, record, branches"
+        " FROM conversation LEFT JOIN conversation_entry AS entry"
+        " ON entry.session_id = conversation.session_id AND id = head"
         " WHERE conversation.session_id = ? ORDER BY updated_us",
         (session_id,),
     )
     found = []
     for conversation_id, revision, head_id, scope, updated_us, kept, branches in rows:
-        tips = reads.rows(
-            "SELECT entry_id FROM json_each(?) JOIN conversation_entry ON conversation_entry.id = value"
-            " ORDER BY key",
-            (branches,),
-        )
-        ends = tuple(tip for (tip,) in tips)
+        ends = tuple(reads.row(_ENTRY_ID, (session_id, number))[0] for number in json.loads(branches))
         found.append(Conversation(conversation_id, revision, head_id, ends, scope, updated_us, kept))
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from prepaid.records import RequestRecord, RequestState
-from prepaid.store.sqlite.query import Queries
+from prepaid.store.queries.base import Queries
 
 __all__ = ["RequestReads"]
 

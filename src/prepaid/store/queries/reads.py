@@ -1,8 +1,4 @@
-"""Queries on SQLite. None of them scans what it does not return; pages are by keyset.
-
-``Reads`` belongs to the thread it was opened in. ``SqliteStore`` runs bounded ones on the event loop
-(a page costs less than a thread's wake-up) and unbounded ones in a thread, on a connection of their own.
-"""
+"""Queries. None of them scans what it does not return; pages are by keyset."""
 
 from __future__ import annotations
 
@@ -20,12 +16,12 @@ from prepaid.records import (
     Transfer,
     UsageLine,
 )
+from prepaid.store.handlers.account_rows import DEPOSIT_PREFIX
 from prepaid.store.messages import unpack
 from prepaid.store.operations import Lease
-from prepaid.store.sqlite.account_rows import DEPOSIT_PREFIX
-from prepaid.store.sqlite.reads_audit import AuditReads
-from prepaid.store.sqlite.reads_keys import KeyReads
-from prepaid.store.sqlite.reads_requests import RequestReads
+from prepaid.store.queries.audit import AuditReads
+from prepaid.store.queries.keys import KeyReads
+from prepaid.store.queries.requests import RequestReads
 
 __all__ = ["Reads"]
 
@@ -44,22 +40,9 @@ _CHAT = """
   SELECT session_id, chat_no, name, config, metadata, tags, message_max, created_ms, message_count,
          turn_count, spent, answering_ms, last_ms, open_turn, messages_from FROM chat"""
 
-_LINE = """seq, kind, debit, credit, amount, key, at_ms, actor, chat_no, model, input_units,
-         output_units, digest"""
-
-_OLDER = ", ".join(f"transfer.{name.strip()}" for name in f"previous, {_LINE}".split(","))
-
-_LINES = f"""
-  WITH RECURSIVE line AS (
-    SELECT previous, {_LINE} FROM transfer
-    WHERE id = (SELECT last_line FROM account WHERE session_id = ?1)
-    UNION ALL
-    SELECT {_OLDER}
-    FROM line JOIN transfer ON transfer.id = line.previous
-    -- A damaged chain may lead in circles.
-    LIMIT coalesce((SELECT line_count + 1 FROM account WHERE session_id = ?1), 0)
-  )
-"""
+_LINE = (
+    "seq, kind, debit, credit, amount, key, at_ms, actor, chat_no, model, input_units, output_units, digest"
+)
 
 _LIVE = (SessionState.ACTIVE, SessionState.PAUSED)
 _ALL = (*_LIVE, SessionState.CLOSED, SessionState.EXPIRED)
@@ -82,16 +65,13 @@ class Reads(AuditReads, KeyReads, RequestReads):
 
     def transfers(self, session_id: str) -> list[Transfer]:
         """A session's lines in order."""
-        rows = self.rows(_LINES + "SELECT * FROM line ORDER BY seq", (session_id,))
-        return [Transfer(*row[1:]) for row in rows]
+        rows = self.rows(f"{self.sql.lines} SELECT {_LINE} FROM line ORDER BY seq", (session_id,))
+        return [Transfer(*row) for row in rows]
 
     def held(self, session_id: str) -> int:
         """The sum of a session's open holds."""
-        return int(
-            self.row(
-                "SELECT coalesce(sum(amount), 0) FROM hold WHERE session_id = ? AND state = 0", (session_id,)
-            )[0]
-        )
+        sql = "SELECT coalesce(sum(amount), 0) FROM hold WHERE session_id = ? AND state = 0"
+        return int(self.row(sql, (session_id,))[0])
 
     def overdue_holds(self, now_ms: int, limit: int) -> list[tuple[str, str]]:
         """``(session_id, key)`` of open holds past their deadline."""
@@ -109,16 +89,16 @@ class Reads(AuditReads, KeyReads, RequestReads):
     def usage(self, session_id: str) -> list[UsageLine]:
         """What a session spent by day, chat, model and who spent it (spec A7)."""
         rows = self.rows(
-            _LINES + "SELECT date(at_ms / 1000, 'unixepoch'), chat_no, model, actor, count(*),"
-            " sum(input_units), sum(output_units), sum(amount) FROM line WHERE kind = 'capture'"
+            f"{self.sql.lines} SELECT {self.sql.day}, chat_no, model, actor, count(*), sum(input_units),"
+            " sum(output_units), sum(amount) FROM line WHERE kind = 'capture'"
             " GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
             (session_id,),
         )
-        return [UsageLine(*row) for row in rows]
+        return [UsageLine(*row[:4], *map(int, row[4:])) for row in rows]
 
     def losses(self, session_id: str) -> int:
         """What providers billed, or may bill, above what the session paid: ours to bear."""
-        rows = self.rows(_LINES + "SELECT amount FROM line WHERE debit = 'loss'", (session_id,))
+        rows = self.rows(f"{self.sql.lines} SELECT amount FROM line WHERE debit = 'loss'", (session_id,))
         return sum(row[0] for row in rows)  # SQL's sum could overflow: nothing bounds what a provider bills
 
     # --- sessions --------------------------------------------------------------------------------
@@ -144,15 +124,34 @@ class Reads(AuditReads, KeyReads, RequestReads):
         sessions lie strewn over the tables, so a page reads few of their rows; of all states none, just
         an index.
         """
+        if not states:
+            return []
         values = {"owner": owner, "tag": tag, "before": before or "~", "limit": limit, "now": live_at_ms}
         if tag is None and set(states) == set(_ALL) and live_at_ms is None:
             sql = _OWNED + _of_any_state(owner)
         else:
-            ids = " UNION ALL ".join(_ids_of_one_state(state, owner, tag, live_at_ms) for state in states)
+            ids = " UNION ALL ".join(
+                self._ids_of_one_state(state, owner, tag, live_at_ms) for state in states
+            )
             # Each part is in the order of ids and as long as the page at most, so little is sorted here.
             sql = f"{_OWNED} WHERE session_id IN ({ids})"
         sql += " ORDER BY session_id DESC LIMIT :limit"
         return [OwnedSession(*row) for row in self.rows(sql, values)]
+
+    def _ids_of_one_state(
+        self, state: SessionState, owner: str | None, tag: str | None, live_at_ms: int | None
+    ) -> str:
+        table = "account" if tag is None else "session_tag"
+        where = [f"{table}.state = {state:d}", f"{table}.session_id < :before"]
+        where += [f"{table}.owner = :owner"] if owner is not None else []
+        where += ["tag = :tag"] if tag is not None else []
+        source = table
+        if live_at_ms is not None:
+            where.append("(expires_ms IS NULL OR expires_ms > :now)")
+            source = table if tag is None else f"{table} {self.sql.ordered_join} account USING (session_id)"
+        # A subquery of its own, because a part of UNION ALL has no LIMIT.
+        return f"""SELECT * FROM (SELECT {table}.session_id FROM {source} WHERE {" AND ".join(where)}
+          ORDER BY {table}.session_id DESC LIMIT :limit) AS subquery"""
 
     def due_sessions(self, now_ms: int, limit: int) -> list[str]:
         """Sessions whose turn it is to be looked at by the clean-up."""
@@ -198,10 +197,7 @@ class Reads(AuditReads, KeyReads, RequestReads):
         """The chat's last ``limit`` messages (before message ``before``), oldest first."""
         first = chat.messages_from
         end = first + (min(before - 1, chat.message_count) if before is not None else chat.message_count)
-        rows = self.rows(
-            "SELECT id, turn, at_ms, kind, body FROM message WHERE id > ? AND id <= ? ORDER BY id",
-            (max(end - limit, first), end),
-        )
+        rows = self.rows(self.sql.messages, (chat.session_id, chat.chat_no, max(end - limit, first), end))
         return [
             StoredMessage(number - first, turn, at_ms, unpack(kind, body))
             for number, turn, at_ms, kind, body in rows
@@ -222,7 +218,7 @@ class Reads(AuditReads, KeyReads, RequestReads):
         """A lease and what was spent under it; one that was given back expired then."""
         row = self.row(
             "SELECT session_id, lease_id, owner, taker, cap,"
-            " min(lease.expires_ms, coalesce(ended_ms, lease.expires_ms)), lease.spent"
+            " CASE WHEN ended_ms < lease.expires_ms THEN ended_ms ELSE lease.expires_ms END, lease.spent"
             " FROM lease JOIN account USING (session_id) WHERE session_id = ? AND lease_id = ?",
             (session_id, lease_id),
         )
@@ -230,9 +226,8 @@ class Reads(AuditReads, KeyReads, RequestReads):
 
     def leases(self, session_id: str) -> list[tuple[str, int]]:
         """``(taker, spent)`` of every lease there was on a session."""
-        return self.rows(
-            "SELECT taker, sum(spent) FROM lease WHERE session_id = ? GROUP BY taker", (session_id,)
-        )
+        sql = "SELECT taker, sum(spent) FROM lease WHERE session_id = ? GROUP BY taker"
+        return [(taker, int(spent)) for taker, spent in self.rows(sql, (session_id,))]
 
     def settings(self) -> dict[str, str]:
         """What ``update_config`` set."""
@@ -242,21 +237,7 @@ class Reads(AuditReads, KeyReads, RequestReads):
 def _of_any_state(owner: str | None) -> str:
     whose = "owner = :owner AND " if owner is not None else ""
     # What tells a deposit is its id, because no state is in the index.
-    return f" WHERE {whose}session_id < :before AND session_id NOT GLOB '{DEPOSIT_PREFIX}*'"
-
-
-def _ids_of_one_state(state: SessionState, owner: str | None, tag: str | None, live_at_ms: int | None) -> str:
-    table = "account" if tag is None else "session_tag"
-    where = [f"{table}.state = {state:d}", f"{table}.session_id < :before"]
-    where += [f"{table}.owner = :owner"] if owner is not None else []
-    where += ["tag = :tag"] if tag is not None else []
-    source = table
-    if live_at_ms is not None:
-        where.append("(expires_ms IS NULL OR expires_ms > :now)")
-        source = table if tag is None else f"{table} CROSS JOIN account USING (session_id)"
-    # A subquery of its own, because a part of UNION ALL has no LIMIT.
-    return f"""SELECT * FROM (SELECT {table}.session_id FROM {source} WHERE {" AND ".join(where)}
-      ORDER BY {table}.session_id DESC LIMIT :limit)"""
+    return f" WHERE {whose}session_id < :before AND session_id NOT LIKE '{DEPOSIT_PREFIX}%'"
 
 
 def _account(row: Any) -> Account:

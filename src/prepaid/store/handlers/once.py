@@ -7,8 +7,8 @@ import json
 from typing import Any, Final
 
 from prepaid.errors import PrepaidError
+from prepaid.store.handlers.replay import earlier, remember, remember_refusal
 from prepaid.store.operations import Close, Closed, Done, Lease, Once, TakeFromPool
-from prepaid.store.sqlite.replay import earlier, remember, remember_refusal
 from prepaid.store.unit import Unit, apply, handles
 
 _RESULTS: Final[dict[type, type]] = {Close: Closed, TakeFromPool: Lease}

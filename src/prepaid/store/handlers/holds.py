@@ -1,4 +1,4 @@
-"""Holds on SQLite: money reserved for one request, by one conditional UPDATE, never read-then-write."""
+"""Holds: money reserved for one request, by one conditional UPDATE, never read-then-write."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from prepaid.errors import (
     SessionNotFound,
 )
 from prepaid.records import HoldState
+from prepaid.store.handlers import chat_rows, key_rows
+from prepaid.store.handlers.account_rows import why_not_active, why_not_spendable
+from prepaid.store.handlers.replay import earlier, remember_refusal
 from prepaid.store.operations import Held, Hold, PlaceTaken, Progress
-from prepaid.store.sqlite import chat_rows, key_rows
-from prepaid.store.sqlite.account_rows import why_not_active, why_not_spendable
-from prepaid.store.sqlite.replay import earlier, remember_refusal
 from prepaid.store.unit import Unit, handles
 
 _EARLIER_HOLD = """
