@@ -348,6 +348,11 @@ class InsufficientFunds(PrepaidError):
             remedy=f"Fund the session with at least {max(needed - available, 0)} more, or ask for less.",
         )
 
+    @property
+    def is_held(self) -> bool:
+        """Whether requests in flight hold what is missing: the same call can succeed once they settle."""
+        return self.available + self.held >= self.needed
+
 
 class KeyCapReached(InsufficientFunds):
     """An API key has no room under its spending cap for this.

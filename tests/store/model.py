@@ -117,6 +117,13 @@ class Lent:
     ended: bool = False
 
 
+def is_kept(refusal: PrepaidError) -> bool:
+    """Whether a key of the caller's remembers it: not what does not exist, nor what waiting may change."""
+    if isinstance(refusal, InsufficientFunds):
+        return refusal.available + refusal.held < refusal.needed
+    return not isinstance(refusal, NotFoundError)
+
+
 class Model:
     """The books."""
 
@@ -167,7 +174,7 @@ class Model:
         try:
             answer = act()
         except PrepaidError as refusal:
-            if keeps and not isinstance(refusal, NotFoundError):
+            if keeps and is_kept(refusal):
                 self.answers[place] = (*content, refusal)
             raise
         self.answers[place] = (*content, answer)
@@ -184,7 +191,7 @@ class Model:
         try:
             granted = self.obstacle(work) or self.reserve(work)
         except PrepaidError as refusal:
-            if work.keep_refusal and not isinstance(refusal, NotFoundError):
+            if work.keep_refusal and is_kept(refusal):
                 self.answers[place] = ("hold", content, refusal)
             raise
         if isinstance(granted, PlaceTaken):

@@ -200,6 +200,15 @@ class TestKeys:
             await session.submit(hold(2_001, "k"))
         assert (await session.submit(hold(2_000, "another"))).amount == 2_000
 
+    async def test_a_refusal_for_money_that_is_only_held_is_not_kept(self, session):
+        """Whoever waits for what is in flight comes back with the same key."""
+        await session.submit(hold(600, "first"))
+        with pytest.raises(InsufficientFunds) as refused:
+            await session.submit(hold(600, "k"))
+        assert refused.value.is_held
+        await session.submit(release("first"))
+        assert (await session.submit(hold(600, "k"))).amount == 600
+
     async def test_a_refusal_under_a_key_nobody_has_is_not_kept(self, session):
         with pytest.raises(InsufficientFunds):
             await session.submit(hold(2_000, "k", keep_refusal=False))

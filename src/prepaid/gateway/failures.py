@@ -115,6 +115,11 @@ def problem(error: PrepaidError, request_id: str) -> dict[str, Any]:
     return _numbers(error) | told
 
 
+def defect(request: Request) -> PrepaidError:
+    """What a client is told of an error that is our own fault: nothing but where to ask."""
+    return PrepaidError("The gateway failed.", remedy=f"Tell its operator the request's id: {request.id}.")
+
+
 async def send_failure(request: Request, error: PrepaidError) -> None:
     """The error as a reply: OpenAI's body below ``/v1/``, problem details elsewhere."""
     status, headers = status_of(error), headers_of(error)
@@ -130,7 +135,7 @@ def _retry_after(error: PrepaidError) -> Header:
 
 
 def _is_held(error: PrepaidError) -> bool:
-    return isinstance(error, InsufficientFunds) and error.available + error.held >= error.needed
+    return isinstance(error, InsufficientFunds) and error.is_held
 
 
 def _openai_type(status: int) -> str:

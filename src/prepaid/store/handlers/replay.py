@@ -41,8 +41,14 @@ def remember(unit: Unit, session_id: str, key: str, kind: str, fingerprint: byte
 def remember_refusal(
     unit: Unit, session_id: str, key: str, kind: str, fingerprint: bytes, error: PrepaidError
 ) -> None:
-    """Keep a refusal, with its numbers. What does not exist keeps nothing, and a conflict is no refusal."""
+    """Keep a refusal, with its numbers.
+
+    What does not exist keeps nothing, and a conflict is no refusal. Nor is what is kept back for money that is
+    only held: whoever is told to wait must be able to come back with the same key.
+    """
     if isinstance(error, errors.NotFoundError | errors.IdempotencyConflict):
+        return
+    if isinstance(error, errors.InsufficientFunds) and error.is_held:
         return
     taken = inspect.signature(type(error)).parameters
     fields = {name: value for name, value in vars(error).items() if name in taken}
