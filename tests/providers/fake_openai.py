@@ -73,7 +73,10 @@ class FakeOpenAI:
     """The server; a context manager. Counters are reset by ``reset()``."""
 
     def __init__(self) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        # asyncio switches Nagle's algorithm off for sockets that say they are TCP; create_server's do not say.
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self._socket.bind(("127.0.0.1", 0))
+        self._socket.listen()
         self.port: int = self._socket.getsockname()[1]
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
         self.reset()

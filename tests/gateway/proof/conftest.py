@@ -1,0 +1,56 @@
+"""The upstream that counts, and the gateways in front of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.running import Gateway
+from providers.separate import SeparateOpenAI
+
+SETTINGS = """
+default_model = "fast"
+hold_seconds = 2
+sweep_seconds = 0.2
+
+[upstreams.fake]
+base_url = "{base_url}"
+api_key = "sk-upstream"
+models = ["fast", "reads"]
+retries_max = 0
+
+[prices.fast]
+input_per_million = "0"
+output_per_million = "1"
+
+[prices.reads]
+input_per_million = "1"
+output_per_million = "1"
+"""
+"""An output token of ``fast`` costs a base unit; with ``reads``, so does one of the input."""
+
+
+@pytest.fixture(scope="session")
+def provider():
+    with SeparateOpenAI() as running:
+        yield running
+
+
+@pytest.fixture
+def upstream(provider):
+    provider.behave()
+    return provider
+
+
+@pytest.fixture(scope="package")
+def gateway(provider, tmp_path_factory):
+    """One worker."""
+    with Gateway(tmp_path_factory.mktemp("one"), SETTINGS.format(base_url=provider.base_url)) as running:
+        yield running
+
+
+@pytest.fixture
+def crew(provider, tmp_path):
+    """Four workers, of its own for each test."""
+    with Gateway(tmp_path, SETTINGS.format(base_url=provider.base_url), workers=4) as running:
+        running.wait_until(lambda: len(running.workers()) == 4)
+        yield running
