@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-SLOW = tuple(Path(__file__).parent / folder for folder in ("integration", "faults", "properties"))
+FOLDERS = ("integration", "faults", "properties", "clients", "gateway/proof")
+SLOW = tuple(Path(__file__).parent / folder for folder in FOLDERS)
 """Processes, servers, documentation, power cuts and long random runs: too slow for the development loop."""
 
 
