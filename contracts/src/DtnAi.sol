@@ -194,11 +194,7 @@ contract DtnAi is Responses, Signed {
     }
 
     /// @dev What one node gets: for reading the request always, for the response by its bytes, at most what was held.
-    function _feeOf(Terms memory terms, ResponseStatus status, uint256 responseBytes)
-        private
-        pure
-        returns (uint256)
-    {
+    function _feeOf(Terms memory terms, ResponseStatus status, uint256 responseBytes) private pure returns (uint256) {
         if (status != ResponseStatus.SUCCESS) return terms.requestFee;
         uint256 fee = responseBytes * terms.feePerByteRes;
         return terms.requestFee + (fee < terms.totalFeePerRes ? fee : terms.totalFeePerRes);

@@ -151,13 +151,10 @@ abstract contract Requests is Sessions, Registry {
     }
 
     /// @dev The one way to ask. Checks, then holds, then stores and tells.
-    function _request(
-        address owner,
-        uint256 sessionId,
-        bytes32 modelId,
-        DtnRequest calldata asked,
-        Terms memory terms
-    ) private returns (bytes32 requestId) {
+    function _request(address owner, uint256 sessionId, bytes32 modelId, DtnRequest calldata asked, Terms memory terms)
+        private
+        returns (bytes32 requestId)
+    {
         _requireOffered(modelId, asked);
         _requireNodes(terms.trusted, terms.quorum);
         // Nobody to give ETH back to would mean ETH that nobody gets.

@@ -128,8 +128,9 @@ abstract contract Responses is Requests {
         callingBack
         returns (bool)
     {
-        bytes4 selector =
-            status == ResponseStatus.SUCCESS ? terms.callback.successSelector : terms.callback.failureSelector;
+        bytes4 selector = status == ResponseStatus.SUCCESS
+            ? terms.callback.successSelector
+            : terms.callback.failureSelector;
         return Callbacks.call(terms.callback.target, selector, requestId, terms.callbackGas);
     }
 

@@ -249,8 +249,7 @@ abstract contract Sessions is Guarded, IDtnAi, IDtnAiEvents {
             token.receiveWithAuthorization(owner, address(this), amount, validAfter, validBefore, nonce, signature);
             return;
         }
-        (bytes32 r, bytes32 s, uint8 v) =
-            (bytes32(signature[:32]), bytes32(signature[32:64]), uint8(signature[64]));
+        (bytes32 r, bytes32 s, uint8 v) = (bytes32(signature[:32]), bytes32(signature[32:64]), uint8(signature[64]));
         token.receiveWithAuthorization(owner, address(this), amount, validAfter, validBefore, nonce, v, r, s);
     }
 

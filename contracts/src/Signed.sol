@@ -30,8 +30,6 @@ abstract contract Signed {
     }
 
     function _domain() private view returns (bytes32) {
-        return keccak256(
-            abi.encode(DOMAIN_TYPEHASH, keccak256("DtnAi"), keccak256("1"), block.chainid, address(this))
-        );
+        return keccak256(abi.encode(DOMAIN_TYPEHASH, keccak256("DtnAi"), keccak256("1"), block.chainid, address(this)));
     }
 }

@@ -27,8 +27,7 @@ contract GasTest is Fixture {
         for (uint256 i = 0; i < 7; i++) {
             vm.deal(operators[i].addr, 1 ether);
         }
-        (, bytes memory terms) =
-            ask(start(10 * USD), routing(IDtnAi.AggregationType.ALL, 7), options(), 0);
+        (, bytes memory terms) = ask(start(10 * USD), routing(IDtnAi.AggregationType.ALL, 7), options(), 0);
         IDtnNodes.Answer memory answer = success("warm");
         ai.respondToRequest(terms, answer, seals(terms, answer, 7));
     }

@@ -40,7 +40,9 @@ contract AskerMock is WithDtnAi {
         told = word;
         if (mood == Mood.REVERT) revert("no");
         if (mood == Mood.BURN) while (true) told = bytes32(uint256(told) + 1);
-        if (mood == Mood.FETCH) (status, message, response) = ai.fetchResponse(uint256(word) >> 255 == 0 ? word : ~word);
+        if (mood == Mood.FETCH) {
+            (status, message, response) = ai.fetchResponse(uint256(word) >> 255 == 0 ? word : ~word);
+        }
     }
 }
 

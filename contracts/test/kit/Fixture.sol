@@ -108,10 +108,12 @@ abstract contract Fixture is Test {
         return ask(sessionId, routing(IDtnAi.AggregationType.ANY, 1), options(), 0);
     }
 
-    function ask(uint256 sessionId, IDtnAi.DtnRouting memory route, IDtnAi.RequestOptions memory chosen, uint256 etherWei)
-        internal
-        returns (bytes32 requestId, bytes memory terms)
-    {
+    function ask(
+        uint256 sessionId,
+        IDtnAi.DtnRouting memory route,
+        IDtnAi.RequestOptions memory chosen,
+        uint256 etherWei
+    ) internal returns (bytes32 requestId, bytes memory terms) {
         IDtnAi.DtnRequest memory asked = question("What is the weather like?");
         vm.recordLogs();
         vm.prank(owner.addr);

@@ -37,7 +37,9 @@ contract TokenMock is ERC20Permit {
         bytes32 nonce,
         bytes memory signature
     ) public {
-        if (to != msg.sender || block.timestamp <= validAfter || block.timestamp >= validBefore) revert Unauthorized();
+        if (to != msg.sender || block.timestamp <= validAfter || block.timestamp >= validBefore) {
+            revert Unauthorized();
+        }
         if (authorizationState[from][nonce]) revert Unauthorized();
         bytes32 digest = authorizationDigest(from, to, value, validAfter, validBefore, nonce);
         if (!SignatureChecker.isValidSignatureNow(from, digest, signature)) revert Unauthorized();

@@ -113,9 +113,7 @@ contract RegistryTest is Fixture {
     }
 
     function test_RevertWhen_ANodeThatIsNotThereIsRetired() external {
-        vm.expectRevert(
-            abi.encodeWithSelector(IDtnNodes.DtnAi_NotNamespaceOwner.selector, bytes32(0), admin.addr)
-        );
+        vm.expectRevert(abi.encodeWithSelector(IDtnNodes.DtnAi_NotNamespaceOwner.selector, bytes32(0), admin.addr));
         vm.prank(admin.addr);
         ai.retireNode(keccak256("nobody"));
     }

@@ -57,9 +57,7 @@ contract RequestsTest is Fixture {
     function test_RevertWhen_TheSessionCannotPay() external {
         uint256 poor = start(holdOf(CALL) - 1);
         vm.expectRevert(
-            abi.encodeWithSelector(
-                IDtnAiEvents.DtnAi_InsufficientFunds.selector, poor, holdOf(CALL), holdOf(CALL) - 1
-            )
+            abi.encodeWithSelector(IDtnAiEvents.DtnAi_InsufficientFunds.selector, poor, holdOf(CALL), holdOf(CALL) - 1)
         );
         vm.prank(owner.addr);
         send(poor, question(CALL));
@@ -83,7 +81,13 @@ contract RequestsTest is Fixture {
         vm.expectRevert(abi.encodeWithSelector(IDtnAiEvents.DtnAi_ModelNotSupported.selector, unknown));
         vm.prank(owner.addr);
         ai.request(
-            sessionId, unknown, routing(IDtnAi.AggregationType.ANY, 1), question(CALL), callbackTo(address(0)), owner.addr, 0
+            sessionId,
+            unknown,
+            routing(IDtnAi.AggregationType.ANY, 1),
+            question(CALL),
+            callbackTo(address(0)),
+            owner.addr,
+            0
         );
     }
 
@@ -91,9 +95,7 @@ contract RequestsTest is Fixture {
         vm.prank(admin.addr);
         ai.setModel(MODEL, IDtnNodes.Model(10, 20, 1_000, 1));
         vm.expectRevert(
-            abi.encodeWithSelector(
-                IDtnAiEvents.DtnAi_ApiNotSupported.selector, modelId(), IDtnAi.CallType.DIRECT
-            )
+            abi.encodeWithSelector(IDtnAiEvents.DtnAi_ApiNotSupported.selector, modelId(), IDtnAi.CallType.DIRECT)
         );
         vm.prank(owner.addr);
         send(sessionId, question(CALL));
@@ -121,9 +123,7 @@ contract RequestsTest is Fixture {
         IDtnAi.DtnRequest memory asked = question(CALL);
         asked.totalFeePerRes = type(uint256).max;
         vm.expectRevert(
-            abi.encodeWithSelector(
-                IDtnAiEvents.DtnAi_AmountTooLarge.selector, type(uint256).max, type(uint96).max
-            )
+            abi.encodeWithSelector(IDtnAiEvents.DtnAi_AmountTooLarge.selector, type(uint256).max, type(uint96).max)
         );
         vm.prank(owner.addr);
         send(sessionId, asked);
@@ -313,8 +313,7 @@ contract RequestsTest is Fixture {
         vm.assertEq(owner.addr.balance, before - 2 ether);
         vm.assertEq(results[1].requestId, bytes32(0));
         vm.assertEq(
-            results[1].reason,
-            abi.encodeWithSelector(IDtnAiEvents.DtnAi_ModelNotSupported.selector, batch[1].modelId)
+            results[1].reason, abi.encodeWithSelector(IDtnAiEvents.DtnAi_ModelNotSupported.selector, batch[1].modelId)
         );
         (,, uint256 held,) = ai.sessionOf(sessionId);
         vm.assertEq(held, 2 * holdOf(CALL));
@@ -335,7 +334,13 @@ contract RequestsTest is Fixture {
 
     function send(uint256 id, IDtnAi.DtnRequest memory asked) private returns (bytes32) {
         return ai.request(
-            id, modelId(), routing(IDtnAi.AggregationType.ANY, 1), asked, callbackTo(address(asker)), owner.addr, 100_000
+            id,
+            modelId(),
+            routing(IDtnAi.AggregationType.ANY, 1),
+            asked,
+            callbackTo(address(asker)),
+            owner.addr,
+            100_000
         );
     }
 
@@ -372,14 +377,18 @@ contract RequestsTest is Fixture {
         vm.expectRevert(abi.encodeWithSelector(IDtnAiEvents.DtnAi_TargetForbidden.selector, target));
         vm.prank(owner.addr);
         ai.request(
-            sessionId, modelId(), routing(IDtnAi.AggregationType.ANY, 1), question(CALL), callbackTo(target), owner.addr, 0
+            sessionId,
+            modelId(),
+            routing(IDtnAi.AggregationType.ANY, 1),
+            question(CALL),
+            callbackTo(target),
+            owner.addr,
+            0
         );
     }
 
     function refuseTimeout(uint32 timeout) private {
-        vm.expectRevert(
-            abi.encodeWithSelector(IDtnAiEvents.DtnAi_TimeoutOutOfRange.selector, timeout, 60, 7 days)
-        );
+        vm.expectRevert(abi.encodeWithSelector(IDtnAiEvents.DtnAi_TimeoutOutOfRange.selector, timeout, 60, 7 days));
         vm.prank(owner.addr);
         ai.request(
             sessionId,

@@ -85,9 +85,7 @@ contract ResponsesTest is Fixture {
     function test_RevertWhen_TheStatusIsPending() external {
         IDtnNodes.Answer memory answer = success("ok");
         answer.status = IDtnAi.ResponseStatus.PENDING;
-        vm.expectRevert(
-            abi.encodeWithSelector(IDtnNodes.DtnAi_StatusInvalid.selector, IDtnAi.ResponseStatus.PENDING)
-        );
+        vm.expectRevert(abi.encodeWithSelector(IDtnNodes.DtnAi_StatusInvalid.selector, IDtnAi.ResponseStatus.PENDING));
         respond(terms, answer);
     }
 
@@ -276,9 +274,7 @@ contract ResponsesTest is Fixture {
     function test_RevertWhen_ASealedSuccessIsForBallots() external {
         bytes memory rank = askSeveral(IDtnAi.AggregationType.RANK, 2);
         refuseSeals(
-            rank,
-            2,
-            abi.encodeWithSelector(IDtnNodes.DtnAi_WrongAggregation.selector, IDtnAi.AggregationType.RANK)
+            rank, 2, abi.encodeWithSelector(IDtnNodes.DtnAi_WrongAggregation.selector, IDtnAi.AggregationType.RANK)
         );
     }
 
@@ -323,9 +319,7 @@ contract ResponsesTest is Fixture {
     function test_RevertWhen_BallotsComeForAVote() external {
         bytes memory vote = askSeveral(IDtnAi.AggregationType.VOTE, 3);
         IDtnNodes.Ballot[] memory cast = ballots(vote, candidates(), numbers(1, 0, 0));
-        vm.expectRevert(
-            abi.encodeWithSelector(IDtnNodes.DtnAi_WrongAggregation.selector, IDtnAi.AggregationType.VOTE)
-        );
+        vm.expectRevert(abi.encodeWithSelector(IDtnNodes.DtnAi_WrongAggregation.selector, IDtnAi.AggregationType.VOTE));
         ai.respondToRequest(vote, candidates(), cast);
     }
 
@@ -507,12 +501,13 @@ contract ResponsesTest is Fixture {
         IDtnNodes.Answer memory answer = success("ok");
         IDtnNodes.Seal[] memory given = seals(paid, answer, 1);
         vm.txGasPrice(gasPrice);
-        WalletMock(payable(relay)).execute(
-            address(ai),
-            abi.encodeWithSignature(
-                "respondToRequest(bytes,(uint8,string,bytes),(bytes32,bytes)[])", paid, answer, given
-            )
-        );
+        WalletMock(payable(relay))
+            .execute(
+                address(ai),
+                abi.encodeWithSignature(
+                    "respondToRequest(bytes,(uint8,string,bytes),(bytes32,bytes)[])", paid, answer, given
+                )
+            );
         return (relay.balance, owner.addr.balance - before);
     }
 }

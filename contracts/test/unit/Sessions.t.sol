@@ -92,9 +92,7 @@ contract SessionsTest is Fixture {
 
     function test_RevertGiven_NoAllowance() external {
         token.mint(thief.addr, USD);
-        vm.expectRevert(
-            abi.encodeWithSelector(IERC20Errors.ERC20InsufficientAllowance.selector, address(ai), 0, USD)
-        );
+        vm.expectRevert(abi.encodeWithSelector(IERC20Errors.ERC20InsufficientAllowance.selector, address(ai), 0, USD));
         vm.prank(thief.addr);
         ai.startUserSession(USD);
     }
@@ -120,9 +118,7 @@ contract SessionsTest is Fixture {
     function test_RevertWhen_TheAmountDoesNotFitTheBooks() external {
         uint256 amount = uint256(type(uint96).max) + 1;
         token.mint(owner.addr, amount);
-        vm.expectRevert(
-            abi.encodeWithSelector(IDtnAiEvents.DtnAi_AmountTooLarge.selector, amount, type(uint96).max)
-        );
+        vm.expectRevert(abi.encodeWithSelector(IDtnAiEvents.DtnAi_AmountTooLarge.selector, amount, type(uint96).max));
         start(amount);
     }
 
