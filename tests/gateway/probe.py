@@ -3,6 +3,7 @@
 POST /test/echo     says how long the body was
 GET  /test/flood    writes until the client has gone, and logs that it has
 GET  /test/defect   fails with an error that quotes a secret
+GET  /api/v1/test/defect    the same in the REST API
 GET  /test/broken   fails so in the midst of its reply
 GET  /test/slow     takes as many seconds as the query says, then replies; logs if it is cut off
 """
@@ -12,6 +13,7 @@ import logging
 
 from prepaid.cli import main
 from prepaid.gateway import openai
+from prepaid.gateway.rest import sessions
 from prepaid.records import Usage
 
 SECRET = "my-most-secret-prompt"
@@ -52,6 +54,11 @@ async def slow(request, parts):
             logger.info("cut off", extra={"request_id": request.id})
             raise
     await request.reply_json(200, {"status": "slept"})
+
+
+@sessions.router.get("/test/defect")
+async def rest_defect():
+    raise RuntimeError(SECRET)
 
 
 openai.ROUTES = {

@@ -271,11 +271,15 @@ class TestNumber:
 
 
 class TestDefects:
-    def test_our_own_failure_tells_nothing_but_its_number(self, probe):
-        reply = probe.get("/test/defect", headers={"x-request-id": "defect-1"})
+    @pytest.mark.parametrize("path", ["/test/defect", "/api/v1/test/defect"])
+    def test_our_own_failure_tells_nothing_but_its_number(self, probe, path):
+        named = path.replace("/", "-").strip("-")
+        reply = probe.get(path, headers={"x-request-id": named})
+        assert reply.headers["content-type"] == "application/problem+json"
         assert (reply.status_code, reply.json()["code"]) == (500, "prepaid_error")
+        assert named in reply.json()["remedy"]
         record = probe.wait_until(
-            lambda: [each for each in probe.records() if each.get("request_id") == "defect-1"]
+            lambda: [each for each in probe.records() if each.get("request_id") == named]
         )[0]
         assert record["kind"] == "RuntimeError"
         assert any("probe.py" in frame for frame in record["stack"])

@@ -11,7 +11,7 @@ from prepaid.config import Settings
 from prepaid.errors import GatewayStopping, PrepaidError
 from prepaid.gateway import health, openai, rest
 from prepaid.gateway.asgi import Application, ClientGone, Receive, Request, Scope, Send
-from prepaid.gateway.failures import send_failure
+from prepaid.gateway.failures import defect, send_failure
 from prepaid.gateway.parts import Parts
 from prepaid.gateway.protocol import Watch
 from prepaid.gateway.routes import Router
@@ -113,7 +113,7 @@ class Gateway:
         except Exception:
             _logger.exception("a request failed unexpectedly", extra={"request_id": request.id})
             if not request.status:
-                await send_failure(request, PrepaidError("The gateway failed.", remedy=f"Tell {request.id}."))
+                await send_failure(request, defect(request))
 
 
 def _template(scope: Scope) -> str:

@@ -10,7 +10,16 @@ from prepaid import errors
 from prepaid.errors import InsufficientFunds, PrepaidError
 from prepaid.gateway.asgi import Header, Request, to_json
 
-__all__ = ["STATUS", "headers_of", "is_retryable", "openai_failure", "problem", "send_failure", "status_of"]
+__all__ = [
+    "STATUS",
+    "defect",
+    "headers_of",
+    "is_retryable",
+    "openai_failure",
+    "problem",
+    "send_failure",
+    "status_of",
+]
 
 STATUS: Final[dict[type[PrepaidError], int]] = {
     errors.PrepaidError: 500,

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from prepaid.errors import InvalidRequestError, MethodNotAllowed, PrepaidError, RouteNotFound
 from prepaid.gateway.asgi import REQUEST, Request, to_json
-from prepaid.gateway.failures import headers_of, problem, status_of
+from prepaid.gateway.failures import defect, headers_of, problem, status_of
 
 __all__ = ["PROBLEM_RESPONSES", "add_handlers", "problem_of"]
 
@@ -64,12 +64,18 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(PrepaidError, _tell)
     app.add_exception_handler(RequestValidationError, _tell_invalid)
     app.add_exception_handler(HTTPException, _tell_http)
+    app.add_exception_handler(Exception, _tell_defect)
 
 
 def problem_of(http: HttpRequest, error: PrepaidError) -> dict[str, Any]:
     """The problem details of an error."""
     request: Request = http.scope[REQUEST]
     return problem(error, request.id)
+
+
+async def _tell_defect(http: HttpRequest, _: Exception) -> Response:
+    """FastAPI raises the error again once this is sent, and the gateway logs it."""
+    return await _tell(http, defect(http.scope[REQUEST]))
 
 
 async def _tell(http: HttpRequest, error: Exception) -> Response:
