@@ -1,4 +1,4 @@
-"""Checks everything, as the README's test command and CI do: style, types, layers, tests, coverage.
+"""Checks everything, as the README's test command and CI do: style, types, layers, contracts, tests.
 
     uv run scripts/check.py
 
@@ -58,6 +58,8 @@ def steps(pytest_arguments: list[str]) -> dict[str, list[str]]:
         "lint": ["ruff", "check", "--no-cache", "."],
         "types": ["mypy"],
         "layers": ["lint-imports"],
+        "contracts": ["python", "scripts/node.py", "contracts", "test:ci"],
+        "contracts' trees": ["python", "scripts/node.py", "contracts", "trees"],
         "tests": ["pytest", *WORKERS, "--durations=10", "--cov", "--cov-report=", *pytest_arguments],
         "coverage": ["coverage", "report", "--skip-covered"],
         "coverage of money": ["coverage", "report", f"--include={covered}", "--fail-under=100"],
