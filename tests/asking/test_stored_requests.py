@@ -1,0 +1,149 @@
+"""Requests that are kept: fetched at any time, tried again when they failed, never stuck (spec A14, A17)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from managers import Clock, opened, store_of
+from paying.models import Pause, Scripted
+from prepaid import AIRequest
+from prepaid.errors import (
+    ConsensusTimeout,
+    IdempotencyConflict,
+    ProviderError,
+    RequestInProgress,
+    RequestNotFound,
+    SessionAlreadyClosed,
+)
+from prepaid.records import RequestState
+
+ANSWER = ("Yes.", 2)
+DOWN = (ProviderError("It is down."),)
+ASKED = AIRequest("Is it?", key="k")
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def model():
+    """In place of the offline one; what it says, each test sets."""
+    return Scripted(ANSWER, name="offline")
+
+
+@pytest.fixture
+async def manager(tmp_path, clock, model):
+    async with opened(tmp_path / "a.db", clock=clock, models=[model]) as managing:
+        yield managing
+
+
+@pytest.fixture
+async def session(manager):
+    return await manager.create_session("ann", "1 USD")
+
+
+async def until_ended(manager, session, request_id):
+    await asyncio.gather(*manager._asking)
+    return manager.fetch_response(session, request_id)
+
+
+async def test_before_during_and_after(manager, session, model):
+    pause = Pause()
+    model.scripts[0] = (pause, *ANSWER)
+    begun = await manager.start_request(session, ASKED)
+    assert (begun.status, begun.response, begun.ended_at) == (RequestState.PENDING, None, None)
+    with pytest.raises(RequestInProgress):
+        await manager.submit_request(session, ASKED)
+    assert (await manager.start_request(session, ASKED)).request_id == begun.request_id
+    pause.go.set()
+    found = await until_ended(manager, session, begun.request_id)
+    assert (found.status, found.message, found.error) == (RequestState.SUCCESS, "Yes.", None)
+    assert found.response.cost == session.account.spent
+    assert await manager.submit_request(session, ASKED) == found
+    assert manager.get_requests(session) == [found]
+    with pytest.raises(IdempotencyConflict):
+        await manager.submit_request(session, AIRequest("Another?", key="k"))
+
+
+async def test_what_failed_says_why_costs_nothing_and_is_tried_again(manager, session, model):
+    model.scripts[0] = DOWN
+    with pytest.raises(ProviderError):
+        await manager.submit_request(session, ASKED)
+    (failed,) = manager.get_requests(session)
+    assert (failed.status, failed.error) == (RequestState.FAILED, "provider_error")
+    assert "down" in failed.message
+    assert session.account.spent == 0
+    model.scripts[0] = ANSWER
+    again = await manager.submit_request(session, ASKED)
+    assert (again.request_id, again.status) == (failed.request_id, RequestState.SUCCESS)
+
+
+async def test_too_late_is_a_timeout(manager, session, model):
+    """Spec A17."""
+    model.scripts[0] = (Pause(),)
+    with pytest.raises(ConsensusTimeout):
+        await manager.submit_request(session, AIRequest("Is it?", timeout_seconds=0.01))
+    (late,) = manager.get_requests(session)
+    assert late.status is RequestState.TIMEOUT
+    assert (session.account.held, session.account.spent) == (0, 0)
+
+
+async def test_a_shutdown_leaves_none_pending(tmp_path, model):
+    pause = Pause()
+    model.scripts[0] = (pause,)
+    async with opened(tmp_path / "a.db", models=[model]) as manager:
+        session = await manager.create_session("ann", "1 USD")
+        begun = await manager.start_request(session, ASKED)
+        await pause.reached.wait()
+    async with opened(tmp_path / "a.db", models=[model]) as manager:
+        session = manager.get_session(begun.session_id, "ann")
+        found = manager.fetch_response(session, begun.request_id)
+        assert (found.status, found.error) == (RequestState.FAILED, "interrupted")
+        assert (session.account.held, session.account.spent) == (0, 0)
+
+
+async def test_a_crash_is_a_timeout_and_the_key_can_be_used_again(manager, session, clock):
+    """Nobody ends a request whose process died: its deadline does."""
+    begun, is_new = await manager._begin(session, ASKED)
+    assert is_new
+    with pytest.raises(RequestInProgress):
+        await manager.submit_request(session, ASKED)
+    clock.advance(60 + 30)
+    found = manager.fetch_response(session, begun.request_id)
+    assert (found.status, found.error) == (RequestState.TIMEOUT, "interrupted")
+    again = await manager.submit_request(session, ASKED)
+    assert (again.request_id, again.status) == (begun.request_id, RequestState.SUCCESS)
+
+
+async def test_of_several_who_try_again_one_does(manager, session, model):
+    model.scripts[0] = DOWN
+    with pytest.raises(ProviderError):
+        await manager.submit_request(session, ASKED)
+    model.scripts[0] = ANSWER
+    tries = await asyncio.gather(
+        *(manager.submit_request(session, ASKED) for _ in range(5)), return_exceptions=True
+    )
+    assert {type(each).__name__ for each in tries} <= {"StoredRequest", "RequestInProgress"}
+    assert store_of(manager).reads.account(session.session_id).request_count == 1
+
+
+async def test_only_of_its_own_session(manager, session):
+    """Spec A5."""
+    found = await manager.submit_request(session, ASKED)
+    other = await manager.create_session("bob", "1 USD")
+    for request_id in (found.request_id, "req_x", "", None, "\n"):
+        with pytest.raises(RequestNotFound):
+            manager.fetch_response(other, request_id)
+    assert manager.get_requests(other) == []
+
+
+async def test_a_closed_session_asks_nothing_and_still_tells(manager, session):
+    found = await manager.submit_request(session, ASKED)
+    await session.close()
+    with pytest.raises(SessionAlreadyClosed):
+        await manager.submit_request(session, AIRequest("And now?"))
+    assert manager.fetch_response(session, found.request_id) == found
