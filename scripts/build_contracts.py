@@ -30,6 +30,7 @@ MANIFEST: Final = "manifest.json"
 
 CONTRACTS: Final = {
     "dtn_ai": "src/DtnAi.sol:DtnAi",
+    "session_manager": "src/session-manager/SessionManager.sol:SessionManager",
     "test_usdt": "test/kit/Tokens.sol:TetherMock",
     "test_usd": "test/kit/Tokens.sol:TokenMock",
     "test_asker": "test/kit/Askers.sol:AskerMock",

@@ -63,10 +63,14 @@ _TEXT: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Currency:
-    """A currency and how many decimals its base unit has."""
+    """A currency, how many decimals its base unit has, and how many base units one amount may have.
+
+    On chain the contracts decide about that: a token with 18 decimals needs more than a database holds.
+    """
 
     code: str
     decimals: int
+    amount_max: int = AMOUNT_MAX
 
 
 USD: Final = Currency("USD", 6)
@@ -91,7 +95,7 @@ def currency(code: str) -> Currency:
 
 
 def parse_amount(value: int | Decimal | str, asset: Currency) -> int:
-    """Base units of ``value`` in ``asset``, above zero and at most ``AMOUNT_MAX``.
+    """Base units of ``value`` in ``asset``, above zero and at most its ``amount_max``.
 
     An ``int`` is base units already; a ``Decimal`` or text without a code is in whole units;
     text may end in a currency code ("10 USD"), which must be the account's.
@@ -143,7 +147,7 @@ def _parse_text(text: str, asset: Currency) -> Decimal:
 
 def _to_base_units(number: Decimal, asset: Currency, given: object) -> int:
     """``number``, which is above zero, in base units; the size is judged before any digit is computed."""
-    if number.adjusted() + asset.decimals >= len(str(AMOUNT_MAX)):
+    if number.adjusted() + asset.decimals >= len(str(asset.amount_max)):
         raise _too_large(given, asset)
     exact = Context(prec=64, traps=[Inexact])
     try:
@@ -157,7 +161,7 @@ def _to_base_units(number: Decimal, asset: Currency, given: object) -> int:
 def _in_range(units: int, given: object, asset: Currency) -> int:
     if units <= 0:
         raise _not_positive(given)
-    if units > AMOUNT_MAX:
+    if units > asset.amount_max:
         raise _too_large(given, asset)
     return units
 
@@ -167,8 +171,8 @@ def _not_positive(given: object) -> AmountNotPositive:
 
 
 def _too_large(given: object, asset: Currency) -> AmountTooLarge:
-    limit = format_amount(AMOUNT_MAX, asset)
-    return AmountTooLarge(f"{_shown(given)} is above the limit of {AMOUNT_MAX} base units ({limit}).")
+    limit = format_amount(asset.amount_max, asset)
+    return AmountTooLarge(f"{_shown(given)} is above the limit of {asset.amount_max} base units ({limit}).")
 
 
 def _shown(value: object) -> str:

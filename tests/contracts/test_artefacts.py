@@ -28,7 +28,7 @@ def copy(tmp_path):
     for folder in INPUTS:
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("foundry.toml", "package-lock.json"):
-        shutil.copy(ROOT / "contracts" / file, tmp_path / "contracts" / file)
+        shutil.copy2(ROOT / "contracts" / file, tmp_path / "contracts" / file)
     return tmp_path
 
 

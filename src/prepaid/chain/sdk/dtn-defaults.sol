@@ -50,6 +50,7 @@ library DtnDefaults {
     }
 
     /// @notice A list of one, as prompts are.
+    /// @dev A short literal could be either type: write `string("Why?")`.
     function singleArray(string memory item) internal pure returns (string[] memory list) {
         list = new string[](1);
         list[0] = item;

@@ -15,8 +15,7 @@ abstract contract WithDtnAiUpgradeable is Initializable {
     }
 
     // keccak256(abi.encode(uint256(keccak256("deeptrust.storage.WithDtnAi")) - 1)) & ~bytes32(uint256(0xff))
-    bytes32 private constant WITH_DTN_AI_STORAGE =
-        0xfdbdfb1f45309f7771888e8bbf0f4443450a7b92fbe48e4711456395a6c51b00;
+    bytes32 private constant WITH_DTN_AI_STORAGE = 0xfdbdfb1f45309f7771888e8bbf0f4443450a7b92fbe48e4711456395a6c51b00;
 
     /// @notice `caller` is not the AI contract `ai`.
     error WithDtnAi_OnlyDtn(address caller, address ai);

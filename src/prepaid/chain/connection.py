@@ -1,0 +1,170 @@
+"""One chain, as seen through one endpoint: which chain it is, what its head is, and how to ask it.
+
+Keep one ``Chain`` for each chain and process: wallets count their transactions here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Any, Final, Self
+
+from eth_typing import ChecksumAddress, HexStr
+from eth_utils.address import is_address, to_checksum_address
+from web3 import AsyncWeb3
+from web3.contract import AsyncContract
+from web3.exceptions import TransactionIndexingInProgress, TransactionNotFound
+from web3.providers.async_base import AsyncBaseProvider
+from web3.types import BlockIdentifier, TxReceipt
+
+from prepaid.chain.artefacts import Artefact
+from prepaid.chain.nonces import Lane
+from prepaid.chain.rpc import HttpRpc, Patience, Rpc
+from prepaid.chain.socket import SocketRpc
+from prepaid.errors import ChainMismatch, ConfigError, InvalidRequestError
+
+__all__ = ["Chain", "as_address"]
+
+_POLL_SECONDS: Final = 0.5
+_NOTHING: Final = b""
+
+
+class Chain:
+    """A connection; ``async with await Chain.connect(url) as chain:``."""
+
+    def __init__(self, provider: AsyncBaseProvider, chain_id: int, poll_seconds: float) -> None:
+        self.provider = provider
+        self.chain_id = chain_id
+        self.w3: AsyncWeb3[Any] = AsyncWeb3(provider)
+        self.w3.provider.global_ccip_read_enabled = (
+            False  # a contract cannot make us call a URL of its choice
+        )
+        self._poll_seconds = poll_seconds
+        self._polling: asyncio.Task[int] | None = None
+        self._lanes: dict[str, Lane] = {}
+
+    @classmethod
+    async def connect(
+        cls,
+        url: str,
+        *,
+        chain_id: int | None = None,
+        patience: Patience | None = None,
+        poll_seconds: float = _POLL_SECONDS,
+    ) -> Self:
+        """Connect over HTTP or WebSocket, and see that it is the chain with ``chain_id``, where given.
+
+        Raises:
+            ChainUnreachable: no answer.
+            ChainMismatch: it is another chain.
+        """
+        patience = patience or Patience()
+        provider: Rpc
+        if url.startswith(("http://", "https://")):
+            provider = HttpRpc(url, patience)
+        elif url.startswith(("ws://", "wss://")):
+            provider = SocketRpc(url, patience)
+        else:
+            raise ConfigError(
+                f"{url[:40]!r} is no RPC endpoint.",
+                remedy="Name one with http://, https://, ws:// or wss://.",
+            )
+        try:
+            return await cls.over(provider, chain_id=chain_id, poll_seconds=poll_seconds)
+        except BaseException:
+            await provider.disconnect()
+            raise
+
+    @classmethod
+    async def over(
+        cls,
+        provider: AsyncBaseProvider,
+        *,
+        chain_id: int | None = None,
+        poll_seconds: float = _POLL_SECONDS,
+    ) -> Self:
+        """Use any provider of web3, such as one within this process.
+
+        Raises:
+            ChainMismatch: it is another chain.
+        """
+        found = await AsyncWeb3(provider).eth.chain_id
+        if chain_id is not None and found != chain_id:
+            raise ChainMismatch("The chain's id", str(chain_id), str(found))
+        return cls(provider, found, poll_seconds)
+
+    async def head(self) -> int:
+        """The newest block's number, asked for now."""
+        return int(await self.w3.eth.block_number)
+
+    async def time(self) -> int:
+        """The newest block's time, by which contracts judge; Unix seconds."""
+        return int((await self.w3.eth.get_block("latest"))["timestamp"])
+
+    async def next_head(self) -> int:
+        """The newest block's number after a while; all who wait share one question."""
+        if self._polling is None or self._polling.done():
+            self._polling = asyncio.create_task(self._poll())
+        return await asyncio.shield(self._polling)
+
+    async def receipt(self, tx_hash: str) -> TxReceipt | None:
+        """The receipt of a transaction that is in a block."""
+        try:
+            return await self.w3.eth.get_transaction_receipt(HexStr(tx_hash))
+        except (TransactionNotFound, TransactionIndexingInProgress):
+            return None
+
+    async def code_at(self, address: str, block: BlockIdentifier = "latest") -> bytes:
+        """The contract's code; empty where there is none."""
+        return bytes(await self.w3.eth.get_code(as_address(address), block))
+
+    async def require_code(self, address: str, what: str) -> None:
+        """See that there is a contract.
+
+        Raises:
+            ChainMismatch: there is none.
+        """
+        if await self.code_at(address) == _NOTHING:
+            raise ChainMismatch(f"What is at {address} on chain {self.chain_id}", what, "no contract")
+
+    def contract(self, made: Artefact, address: str) -> AsyncContract:
+        """The contract at an address, as web3 has it."""
+        return self.w3.eth.contract(address=as_address(address), abi=made.abi)
+
+    def lane(self, address: str) -> Lane:
+        """Where the transactions of one wallet are numbered."""
+        return self._lanes.setdefault(address, Lane())
+
+    async def aclose(self) -> None:
+        """Close what is open."""
+        if self._polling is not None:
+            self._polling.cancel()
+            await asyncio.gather(self._polling, return_exceptions=True)
+        if isinstance(self.provider, Rpc):
+            await self.provider.disconnect()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _poll(self) -> int:
+        await asyncio.sleep(self._poll_seconds)
+        return await self.head()
+
+
+def as_address(text: str) -> ChecksumAddress:
+    """The address with its checksum.
+
+    Raises:
+        InvalidRequestError: it is none, or its checksum is wrong.
+    """
+    if not isinstance(text, str) or not is_address(text):
+        raise InvalidRequestError(
+            f"{str(text)[:48]!r} is no address.",
+            remedy="Pass 0x and 40 hexadecimal digits, checksum and all.",
+        )
+    return to_checksum_address(text)

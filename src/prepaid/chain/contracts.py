@@ -1,0 +1,84 @@
+"""A contract at its address: called and sent to by name, its refusals ours, its events plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from eth_typing import HexStr
+from web3.logs import DISCARD
+from web3.types import TxParams, TxReceipt, Wei
+
+from prepaid.chain.artefacts import Artefact
+from prepaid.chain.connection import Chain, as_address
+from prepaid.chain.refusals import refusals_as_ours
+from prepaid.chain.sending import Sender
+from prepaid.errors import ConfigError
+
+__all__ = ["Contract"]
+
+
+class Contract:
+    """``function`` is a name, or a whole signature where several functions share it.
+
+    Without a ``sender`` it can only be read.
+    """
+
+    def __init__(self, chain: Chain, made: Artefact, address: str, sender: Sender | None = None) -> None:
+        self.chain = chain
+        self.address: str = as_address(address)
+        self.made = made
+        self._contract = chain.contract(made, address)
+        self._sender = sender
+
+    @property
+    def sender(self) -> Sender:
+        """Who sends.
+
+        Raises:
+            ConfigError: nobody; it was opened for reading.
+        """
+        if self._sender is None:
+            raise ConfigError(
+                f"{self.made.contract} was opened without a wallet.", remedy="Pass one to change anything."
+            )
+        return self._sender
+
+    @property
+    def caller(self) -> str:
+        """The wallet's address."""
+        return self.sender.wallet.address
+
+    async def call(self, function: str, *arguments: Any, value_wei: int = 0) -> Any:
+        """What the function would return, without sending anything; asked as the wallet, where there is one.
+
+        Raises:
+            PrepaidError: the contract refused.
+        """
+        asking: TxParams = {} if self._sender is None else {"from": as_address(self.caller)}
+        if value_wei:
+            asking["value"] = Wei(value_wei)
+        with refusals_as_ours():
+            return await self._contract.functions[function](*arguments).call(asking)
+
+    async def send(self, function: str, *arguments: Any, value_wei: int = 0) -> TxReceipt:
+        """Call the function in a transaction, and wait until it is confirmed; its receipt.
+
+        Raises:
+            PrepaidError: see ``Sender.send``.
+        """
+        data = self._contract.encode_abi(function, args=arguments)
+        return await self.sender.send({"to": self.address, "data": data, "value": value_wei})
+
+    def events(self, receipt: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+        """The arguments of the contract's own events of this name in a receipt, in order."""
+        found = self._contract.events[name]().process_receipt(cast(TxReceipt, receipt), errors=DISCARD)
+        return [dict(event["args"]) for event in found if event["address"] == self.address]
+
+    def topic(self, event: str) -> HexStr:
+        """What the logs of this event are found by."""
+        return self._contract.events[event]().topic
+
+    def decode(self, event: str, log: Any) -> dict[str, Any]:
+        """The arguments of one log."""
+        return dict(self._contract.events[event]().process_log(log)["args"])

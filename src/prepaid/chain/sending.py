@@ -1,0 +1,163 @@
+"""Transactions: estimated, numbered, signed and sent; ``watching`` sees them through.
+
+Whatever a contract would refuse is refused by the estimate, before anything is sent or paid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from eth_utils.crypto import keccak
+from hexbytes import HexBytes
+from web3.exceptions import TransactionNotFound, Web3RPCError
+from web3.types import TxReceipt
+
+from prepaid.chain.connection import Chain
+from prepaid.chain.fees import GasPrice, current_gas_price
+from prepaid.chain.nonces import Lane
+from prepaid.chain.refusals import refusals_as_ours
+from prepaid.chain.wallets import Wallet
+from prepaid.chain.watching import Attempt, Watch
+from prepaid.errors import ChainError, ChainUnreachable, EtherTooLow, TransactionReplaced
+
+__all__ = ["Policy", "Sender"]
+
+_TRIES_MAX: Final = 8
+_REPLACEMENT: Final = "replacement transaction underpriced"
+_KNOWN: Final = ("already known", "already imported", "known transaction", "already exists")
+_TAKEN: Final = ("nonce too low", _REPLACEMENT, "nonce has already been used", "invalid nonce")
+_POOR: Final = ("insufficient funds", "insufficient balance")
+_CHEAP: Final = ("less than block base fee", "fee cap less than", "max fee per gas")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How transactions are seen through.
+
+    ``confirmations``: blocks that must have it, its own included; more are safer against a chain that takes
+    blocks back. ``bump_after_seconds``: when one that is in no block is replaced by one that pays more.
+    ``gas_price_max_wei``: the most a unit of gas may cost.
+    """
+
+    confirmations: int = 1
+    timeout_seconds: float = 600.0
+    bump_after_seconds: float = 30.0
+    gas_price_max_wei: int | None = None
+
+
+class Sender:
+    """Sends in one wallet's name; any number of tasks may use it at once."""
+
+    def __init__(self, chain: Chain, wallet: Wallet, policy: Policy | None = None) -> None:
+        self.chain = chain
+        self.wallet = wallet
+        self.policy = policy or Policy()
+
+    async def send(self, call: Mapping[str, Any]) -> TxReceipt:
+        """Send ``call`` (``to``, ``data``, ``value``) and wait until it is confirmed; its receipt.
+
+        Raises:
+            PrepaidError: what the contract refused, decoded (``refusals``).
+            EtherTooLow, GasPriceTooHigh, WalletUnusable: nothing was sent.
+            TransactionReplaced, TransactionReorganised, TransactionUnconfirmed, ChainUnreachable: see these.
+        """
+        draft = await self._estimated(call)
+        lane = self.chain.lane(self.wallet.address)
+        attempt = await self._out(draft, lane)
+        try:
+            return await Watch(self, draft, attempt).until_confirmed()
+        finally:
+            lane.done(attempt.nonce)
+
+    async def signed(self, draft: Mapping[str, Any], nonce: int, price: GasPrice) -> Attempt:
+        """The transaction under this number at this price, signed.
+
+        Raises:
+            WalletUnusable: the wallet cannot, or will not.
+        """
+        transaction = {
+            **{name: value for name, value in draft.items() if name != "from"},
+            **price.fields(),
+            "nonce": nonce,
+            "chainId": self.chain.chain_id,
+            "type": 2,
+        }
+        raw = await self.wallet.sign_transaction(transaction)
+        return Attempt(f"0x{keccak(raw).hex()}", raw, nonce, price)
+
+    async def push(self, attempt: Attempt) -> None:
+        """Hand a signed transaction to the chain, again if need be.
+
+        Raises:
+            Web3RPCError: the node refused it, and it has not got it.
+        """
+        try:
+            await self.chain.w3.eth.send_raw_transaction(attempt.raw)
+        except Web3RPCError as error:
+            if not _says(error, _KNOWN) and not await self.is_known(attempt):
+                raise
+
+    async def is_known(self, attempt: Attempt) -> bool:
+        """Whether the chain has it, in a block or waiting."""
+        try:
+            await self.chain.w3.eth.get_transaction(HexBytes(attempt.tx_hash))
+        except TransactionNotFound:
+            return False
+        return True
+
+    async def _estimated(self, call: Mapping[str, Any]) -> dict[str, Any]:
+        draft: dict[str, Any] = {"value": 0, **call, "from": self.wallet.address}
+        with refusals_as_ours():
+            try:
+                gas = await self.chain.w3.eth.estimate_gas(draft)  # type: ignore[arg-type]
+            except Web3RPCError as error:
+                raise await self._as_ours(error, draft) from None
+        # Others may come before it and make its way longer, by a fresh slot for example.
+        return draft | {"gas": gas + gas // 4 + 20_000}
+
+    async def _out(self, draft: dict[str, Any], lane: Lane) -> Attempt:
+        """Number, sign and send, one after another, so that no number is left out."""
+        async with lane.lock:
+            least = 0
+            for _ in range(_TRIES_MAX):
+                price = await current_gas_price(self.chain, self.policy.gas_price_max_wei)
+                pending = await self.chain.w3.eth.get_transaction_count(draft["from"], "pending")
+                attempt = await self.signed(draft, max(lane.next(pending), least), price)
+                try:
+                    await self.push(attempt)
+                except Web3RPCError as error:
+                    if _says(error, _TAKEN):  # by another program with the same wallet
+                        least = attempt.nonce + 1 if _says(error, (_REPLACEMENT,)) else 0
+                    elif not _says(error, _CHEAP):
+                        raise await self._as_ours(error, draft | price.fields()) from None
+                    await asyncio.sleep(0)
+                    continue
+                except ChainUnreachable:
+                    pass  # it may have arrived: whoever watches it hands it in again
+                lane.sent(attempt.nonce)
+                return attempt
+        raise TransactionReplaced(attempt.tx_hash, attempt.nonce)
+
+    async def _as_ours(self, error: Web3RPCError, draft: Mapping[str, Any]) -> Exception:
+        if not _says(error, _POOR):
+            return ChainError(
+                f"The node refused the transaction: {_message(error)}.", remedy="Check the endpoint's limits."
+            )
+        balance = await self.chain.w3.eth.get_balance(draft["from"])
+        needed = draft.get("gas", 0) * draft.get("maxFeePerGas", 0) + draft["value"]
+        return EtherTooLow(draft["from"], max(needed, 1), balance)
+
+
+def _message(error: Web3RPCError) -> str:
+    response = error.rpc_response or {}
+    said: Any = response.get("error") or {}
+    return str(said.get("message", error) if isinstance(said, Mapping) else said)[:300]
+
+
+def _says(error: Web3RPCError, words: tuple[str, ...]) -> bool:
+    """Clients have no common codes for these; the words are geth's, and others follow them."""
+    message = _message(error).lower()
+    return any(each in message for each in words)

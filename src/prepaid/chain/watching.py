@@ -1,0 +1,158 @@
+"""A transaction that is out, until it is confirmed, refused, replaced, taken back, or out of time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from web3.exceptions import Web3RPCError
+from web3.types import TxReceipt
+
+from prepaid.chain.fees import GasPrice, current_gas_price, raised
+from prepaid.chain.refusals import refusals_as_ours
+from prepaid.errors import (
+    ChainUnreachable,
+    ContractReverted,
+    GasPriceTooHigh,
+    TransactionReorganised,
+    TransactionReplaced,
+    TransactionUnconfirmed,
+)
+
+if TYPE_CHECKING:
+    from prepaid.chain.sending import Sender
+
+__all__ = ["Attempt", "Watch"]
+
+_STRIKES: Final = 3
+"""How often the number must be seen taken while no receipt is found: nodes behind one endpoint may differ."""
+_OUT_OF_GAS_PERCENT: Final = 98
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A signed transaction; a bumped one is another with the same number."""
+
+    tx_hash: str
+    raw: bytes
+    nonce: int
+    price: GasPrice
+
+
+class Watch:
+    """``until_confirmed`` once; ``draft`` is what to sign again when it must pay more."""
+
+    def __init__(self, sender: Sender, draft: Mapping[str, Any], attempt: Attempt) -> None:
+        self._sender = sender
+        self._chain = sender.chain
+        self._draft = draft
+        self._attempts = [attempt]
+        self._sent_at = time.monotonic()
+        self._deadline = self._sent_at + sender.policy.timeout_seconds
+        self._mined_in: int | None = None
+        self._was_taken_back = False
+        self._handed_in_at: int | None = None
+        self._strikes = 0
+
+    async def until_confirmed(self) -> TxReceipt:
+        """The receipt, once as many blocks have it as the policy says.
+
+        Raises:
+            PrepaidError: it was refused in its block; what the contract said, where that can be found out.
+            TransactionReplaced, TransactionReorganised, TransactionUnconfirmed, ChainUnreachable.
+        """
+        silence: ChainUnreachable | None = None
+        while True:
+            try:
+                receipt = await self._look()
+                if receipt is not None:
+                    return await self._judged(receipt)
+                silence = None
+            except ChainUnreachable as error:
+                silence = error
+            if time.monotonic() >= self._deadline:
+                raise self._out_of_time(silence)
+            try:
+                await self._chain.next_head()
+            except ChainUnreachable as error:
+                silence = error
+
+    async def _look(self) -> TxReceipt | None:
+        """The receipt, if it is confirmed; else do what helps."""
+        head = await self._chain.head()
+        receipt = await self._receipt()
+        self._was_taken_back = receipt is None and self._mined_in is not None
+        if receipt is not None:
+            self._mined_in, self._strikes = receipt["blockNumber"], 0
+            deep = head - receipt["blockNumber"] + 1
+            return receipt if deep >= self._sender.policy.confirmations else None
+        await self._check_number()
+        if self._strikes == 0 and time.monotonic() - self._sent_at >= self._sender.policy.bump_after_seconds:
+            await self._bump()
+        elif self._strikes == 0 and head != self._handed_in_at:  # a node forgets, and takes blocks back
+            self._handed_in_at = head
+            await self._hand_in_again()
+        return None
+
+    async def _receipt(self) -> TxReceipt | None:
+        for attempt in reversed(self._attempts):
+            receipt = await self._chain.receipt(attempt.tx_hash)
+            if receipt is not None:
+                return receipt
+        return None
+
+    async def _check_number(self) -> None:
+        """See whether another transaction has the number.
+
+        Raises:
+            TransactionReplaced: it has.
+        """
+        newest = self._attempts[-1]
+        used = await self._chain.w3.eth.get_transaction_count(self._draft["from"], "latest")
+        self._strikes = self._strikes + 1 if used > newest.nonce else 0
+        if self._strikes >= _STRIKES:
+            raise TransactionReplaced(newest.tx_hash, newest.nonce)
+
+    async def _bump(self) -> None:
+        """Offer more for it, or what was offered again where the limit forbids more."""
+        self._sent_at = time.monotonic()
+        newest, limit = self._attempts[-1], self._sender.policy.gas_price_max_wei
+        try:
+            price = raised(newest.price, await current_gas_price(self._chain, limit), limit)
+        except GasPriceTooHigh:
+            price = None
+        if price is not None:
+            self._attempts.append(await self._sender.signed(self._draft, newest.nonce, price))
+        await self._hand_in_again()
+
+    async def _hand_in_again(self) -> None:
+        try:
+            await self._sender.push(self._attempts[-1])
+        except Web3RPCError:
+            await asyncio.sleep(0)  # why not shows in the number, or in time
+
+    async def _judged(self, receipt: TxReceipt) -> TxReceipt:
+        """The receipt of a success.
+
+        Raises:
+            PrepaidError: it was refused.
+        """
+        if receipt["status"] == 1:
+            return receipt
+        if receipt["gasUsed"] * 100 >= self._draft["gas"] * _OUT_OF_GAS_PERCENT:
+            raise ContractReverted("out of gas")
+        again: Any = {name: value for name, value in self._draft.items() if name != "gas"}
+        with refusals_as_ours():
+            await self._chain.w3.eth.call(again, receipt["blockNumber"])
+        raise ContractReverted("something that has changed since")
+
+    def _out_of_time(self, silence: ChainUnreachable | None) -> Exception:
+        newest = self._attempts[-1]
+        if silence is not None:
+            return silence
+        if self._was_taken_back and self._mined_in is not None:
+            return TransactionReorganised(newest.tx_hash, self._mined_in)
+        return TransactionUnconfirmed(newest.tx_hash, self._sender.policy.timeout_seconds)
