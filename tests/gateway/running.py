@@ -55,7 +55,12 @@ class Gateway:
         self._told_before = len(self.log)
         with self._file("stdout").open("ab") as out, self._file("stderr").open("ab") as err:
             self.process = subprocess.Popen(
-                self._command, cwd=self.folder, env=self._environment, stdout=out, stderr=err
+                self._command,
+                cwd=self.folder,
+                env=self._environment,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
             )
         try:
             self.port = self._wait_for(self._port)

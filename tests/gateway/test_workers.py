@@ -96,6 +96,16 @@ def wait_for_end(pid, seconds=20):
         os.close(fd)
 
 
+def test_ctrl_c_reaches_all_of_a_terminal_and_ends_them_once(gateway):
+    workers = set(gateway.workers())
+    os.killpg(gateway.process.pid, signal.SIGINT)
+    assert gateway.process.wait(20) == 0
+    told = [record for record in gateway.records() if record["message"] in {"ready", "stopped"}]
+    assert {record["process"] for record in told} == workers
+    assert len(told) == 4
+    assert "Traceback" not in gateway.log
+
+
 def test_sighup_replaces_all_while_they_serve(gateway):
     before = set(gateway.workers())
     gateway.process.send_signal(signal.SIGHUP)

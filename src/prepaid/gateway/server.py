@@ -11,6 +11,7 @@ import resource
 import signal
 import socket
 import tempfile
+from collections.abc import Iterator
 from typing import Final
 
 import uvicorn
@@ -60,10 +61,36 @@ def serve(settings: Settings) -> None:
     with tempfile.TemporaryDirectory(prefix="prepaid-metrics-") as folder:
         os.environ[FOLDER_VARIABLE] = folder
         logging.getLogger("uvicorn").setLevel(logging.INFO)  # here it tells of workers that died
-        supervisor = Multiprocess(config, sockets=[listener])
+        supervisor = _Supervisor(config, sockets=[listener])
         supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         raise SystemExit(STARTUP_FAILURE)  # a worker has logged why; uvicorn itself would report success
+
+
+class _Supervisor(Multiprocess):
+    """uvicorn's, whose workers do not hear Ctrl-C: a terminal sends it to all, and the parent ends them."""
+
+    def init_processes(self) -> None:
+        with _deaf_to_interrupts():
+            super().init_processes()
+
+    def keep_subprocess_alive(self) -> None:
+        with _deaf_to_interrupts():
+            super().keep_subprocess_alive()
+
+    def restart_all(self) -> None:
+        with _deaf_to_interrupts():
+            super().restart_all()
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Block SIGINT; processes that are started meanwhile never get it, we get it afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 async def leave_with_parent() -> None:
