@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from prepaid.money import AMOUNT_MAX
-from prepaid.records import Api, Unit
+from prepaid.records import IMAGE_TOKENS_DEFAULT, Api, Unit
 
 __all__ = [
     "BaseUnits",
@@ -204,7 +204,7 @@ class PriceSettings(Section):
     per_request: Amount = Decimal(0)
     context_tokens_max: Tokens | None = None
     output_tokens_max: Tokens | None = None
-    image_tokens_max: Tokens | None = None
+    image_tokens_max: Tokens = IMAGE_TOKENS_DEFAULT
     apis: frozenset[Api] | None = None
 
     def amounts(self) -> dict[str, Decimal]:

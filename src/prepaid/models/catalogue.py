@@ -207,7 +207,7 @@ class Catalogue:
             output_tokens_max=(own.output_tokens_max if own else None) or context,
             apis=apis or (_READS_ONLY if entry is not None and not entry.answers else _DEFAULT_APIS),
             provider=upstream,
-            image_tokens_max=(own.image_tokens_max if own else None) or IMAGE_TOKENS_DEFAULT,
+            image_tokens_max=own.image_tokens_max if own else IMAGE_TOKENS_DEFAULT,
         )
 
     def _book_price(self, name: str, entry: BookEntry | None) -> Price:
