@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -121,11 +122,7 @@ def test_a_worker_that_is_killed_in_mid_burst(crew, upstream):
 
     async def burst_and_kill():
         asking = asyncio.create_task(burst(crew.url, key, body, keyed=True))
-        while (busiest := max(crew.workers(), key=lambda pid: asking_upstream(pid, upstream))) is not None:
-            if asking_upstream(busiest, upstream) >= 3:
-                break
-            await asyncio.sleep(0.005)
-        os.kill(busiest, signal.SIGKILL)
+        os.kill(await busiest_worker(crew, upstream), signal.SIGKILL)
         return await asking
 
     outcome = asyncio.run(burst_and_kill())
@@ -154,11 +151,22 @@ def test_clients_that_hang_up_in_mid_stream(gateway, upstream):
     assert_refunded(gateway, session_id)
 
 
+async def busiest_worker(crew, upstream):
+    """The process with the most requests in flight, once it has some."""
+    async with asyncio.timeout(20):
+        while True:
+            asking = {pid: asking_upstream(pid, upstream) for pid in crew.workers()}
+            busiest = max(asking, key=asking.get)
+            if asking[busiest] >= 3:
+                return busiest
+            await asyncio.sleep(0.005)
+
+
 def asking_upstream(pid, upstream):
     """How many connections to the upstream a process has open."""
-    port = f":{int(upstream.base_url.split(':')[2].split('/')[0]):04X} 01"
-    lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()
-    inodes = {line.split()[9] for line in lines if f"{port}" in line.split(maxsplit=2)[2]}
+    port = f":{urlsplit(upstream.base_url).port:04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    inodes = {row[9] for row in rows if row[2].endswith(port) and row[3] == "01"}
     found = 0
     for handle in Path(f"/proc/{pid}/fd").iterdir():
         try:
