@@ -10,6 +10,7 @@ from managers import Clock, opened, store_of
 from paying.models import Pause, Scripted
 from prepaid import AIRequest
 from prepaid.errors import (
+    ConcurrencyLimitReached,
     ConsensusTimeout,
     IdempotencyConflict,
     ProviderError,
@@ -18,6 +19,7 @@ from prepaid.errors import (
     SessionAlreadyClosed,
 )
 from prepaid.records import RequestState
+from prepaid.sessions.fetching import BACKGROUND_MAX
 
 ANSWER = ("Yes.", 2)
 DOWN = (ProviderError("It is down."),)
@@ -147,3 +149,17 @@ async def test_a_closed_session_asks_nothing_and_still_tells(manager, session):
     with pytest.raises(SessionAlreadyClosed):
         await manager.submit_request(session, AIRequest("And now?"))
     assert manager.fetch_response(session, found.request_id) == found
+
+
+async def test_not_more_at_once_than_one_process_can_ask(manager, session, model):
+    pause = Pause()
+    model.scripts[0] = (pause, *ANSWER)
+    for _ in range(BACKGROUND_MAX):
+        await manager.start_request(session, AIRequest("Is it?"))
+    with pytest.raises(ConcurrencyLimitReached):
+        await manager.start_request(session, AIRequest("Is it?"))
+    other = await manager.create_session("bob", "1 USD")
+    await manager.start_request(other, AIRequest("Is it?"))
+    pause.go.set()
+    await asyncio.gather(*manager._asking)
+    await manager.start_request(session, AIRequest("Is it?"))

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from prepaid.errors import (
+    ConcurrencyLimitReached,
     ConsensusTimeout,
     PrepaidError,
     ProviderTimeout,
@@ -23,10 +24,13 @@ from prepaid.sessions.session import Session
 from prepaid.sessions.values import as_milliseconds, as_time, check_count, check_id
 from prepaid.store.operations import BeginRequest, EndRequest, RetryRequest
 
-__all__ = ["Fetching", "StoredRequest"]
+__all__ = ["BACKGROUND_MAX", "Fetching", "StoredRequest"]
 
 _SETTLING_MS: Final = 30_000
 """How much longer than its nodes have a request may take, before it counts as lost in a crash."""
+
+BACKGROUND_MAX: Final = 100
+"""How many requests of one session one process asks in the background at once."""
 
 _TIMEOUT_MS_MAX: Final = 3_600_000
 _PAGE_MAX: Final = 1_000
@@ -73,10 +77,16 @@ class Fetching(Asking):
         """The same in the background: what comes back is pending, unless its key was answered before.
 
         What still runs when the manager is shut down fails, and costs nothing.
+
+        Raises:
+            ConcurrencyLimitReached: this process asks as many for the session already.
         """
+        if sum(task.get_name() == session.session_id for task in self._asking) >= BACKGROUND_MAX:
+            raise ConcurrencyLimitReached("background_max", BACKGROUND_MAX)
         begun, is_new = await self._begin(session, asked)
         if is_new:
-            task = asyncio.get_running_loop().create_task(self._run(session, asked, begun.request_id))
+            running = self._run(session, asked, begun.request_id)
+            task = asyncio.get_running_loop().create_task(running, name=session.session_id)
             self._asking.add(task)
             task.add_done_callback(self._forget)
         return begun

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
 
-from .api import Api, problem
+from gateway.running import Gateway
+
+from .api import Api, operator_key, problem
 
 
 @pytest.fixture
@@ -21,6 +24,19 @@ def events(text):
     """``(name, data)`` of server-sent events."""
     blocks = [block.split("\n") for block in text.strip().split("\n\n")]
     return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in blocks]
+
+
+def raw(api, path, body):
+    """A request as it goes over the wire."""
+    content = json.dumps(body)
+    lines = [
+        f"POST /api/v1{path} HTTP/1.1",
+        "Host: localhost",
+        f"Authorization: Bearer {api.key}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(content)}",
+    ]
+    return ("\r\n".join(lines) + "\r\n\r\n" + content).encode()
 
 
 class TestMessages:
@@ -57,6 +73,19 @@ class TestMessages:
         with world.gateway.http.stream("POST", url, json=body, headers=headers) as reply:
             next(reply.iter_bytes(64))
         world.gateway.wait_until(lambda: ann.user.did("GET", place)["held"] == 0)
+
+    def test_who_hangs_up_gives_the_place_back(self, tmp_path):
+        """One request at once: whoever left, early or late, is in nobody's way."""
+        with Gateway(tmp_path, "[gateway]\nrequests_per_key_max = 1\n") as gateway:
+            operator = Api(gateway, operator_key(gateway))
+            made = operator.did("POST", "/sessions", {"user_id": "ann", "fund": "1 USD"})
+            own, path = Api(gateway, made["api_key"]), f"/sessions/{made['session_id']}"
+            own.did("POST", f"{path}/chats", {})
+            for _ in range(5):
+                with socket.create_connection(("127.0.0.1", gateway.port)) as wire:
+                    wire.sendall(raw(own, f"{path}/chats/1/messages", {"text": "Hello?", "stream": True}))
+            gateway.wait_until(lambda: own.did("GET", path)["held"] == 0)
+            gateway.wait_until(lambda: own.post(f"{path}/requests", json={"prompt": "x"}).status_code == 201)
 
     def test_pages_go_back(self, ann, place):
         for number in range(3):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from fastapi import Request as HttpRequest
 from fastapi.responses import StreamingResponse
 
 from prepaid.errors import PrepaidError
-from prepaid.gateway.asgi import to_json
+from prepaid.gateway.asgi import Receive, Scope, Send, to_json
 from prepaid.gateway.rest.answers import AnswerData
 from prepaid.gateway.rest.problems import problem_of
 from prepaid.records import TextDelta, ToolCall
@@ -34,32 +34,36 @@ async def streamed(
 ) -> StreamingResponse:
     """The reply; what goes wrong before the first event is a status, not an event.
 
-    A client that hangs up ends ``asked``: what was delivered is paid for and saved.
+    A client that hangs up ends ``asked``: what was delivered is paid and saved. Until then it has ``slot``.
     """
-    with ExitStack() as held:
+    async with AsyncExitStack() as held:
         held.enter_context(slot)
-        try:
-            first = await anext(asked)
-        except BaseException:
-            await asked.aclose()
-            raise
-        kept = held.pop_all()
-    events = _events(http, chat, first, asked, kept)
-    return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        held.push_async_callback(asked.aclose)
+        first = await anext(asked)
+        return _EventStream(_events(http, chat, first, asked), held.pop_all())
+
+
+class _EventStream(StreamingResponse):
+    """Lets go of what it holds when it has ended, also where its client was gone before it began."""
+
+    def __init__(self, events: AsyncGenerator[bytes], held: AsyncExitStack) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._held:
+            await super().__call__(scope, receive, send)
 
 
 async def _events(
-    http: HttpRequest, chat: Chat, first: TextDelta | ToolCall | Answer, asked: Asked, held: ExitStack
+    http: HttpRequest, chat: Chat, first: TextDelta | ToolCall | Answer, asked: Asked
 ) -> AsyncGenerator[bytes]:
-    with held:
-        try:
-            yield _event(chat, first)
-            async for event in asked:
-                yield _event(chat, event)
-        except PrepaidError as error:
-            yield _line("error", problem_of(http, error))
-        finally:
-            await asked.aclose()
+    try:
+        yield _event(chat, first)
+        async for event in asked:
+            yield _event(chat, event)
+    except PrepaidError as error:
+        yield _line("error", problem_of(http, error))
 
 
 def _event(chat: Chat, event: TextDelta | ToolCall | Answer) -> bytes:
