@@ -79,7 +79,10 @@ class Gateway:
 
     async def _sample(self) -> None:
         while True:
-            self._parts.metrics.sample(self._parts, self._running.keys(), self._watch.connections)
+            try:
+                self._parts.metrics.sample(self._parts, self._running.keys(), self._watch.connections)
+            except Exception:
+                _logger.exception("reading off metrics failed and will be tried again")
             await asyncio.sleep(_SAMPLE_SECONDS)
 
     async def _serve(self, request: Request) -> None:

@@ -7,6 +7,7 @@ folded headers, bare line feeds). It sets no limit to what it accepts; this does
 from __future__ import annotations
 
 import asyncio
+import logging
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any, Final
@@ -16,6 +17,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from prepaid.config import GatewaySettings
 
 __all__ = ["GuardedProtocol", "Watch"]
+
+_logger = logging.getLogger("prepaid.gateway")
 
 SWEEP_SECONDS: Final = 0.5
 """How exact the limits of time are. One look at all connections is cheaper than timers for each request."""
@@ -82,8 +85,11 @@ class Watch:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             self.now = loop.time()
-            for connection in list(self._open):
-                connection.check(self.now)
+            try:
+                for connection in list(self._open):
+                    connection.check(self.now)
+            except Exception:  # whatever it is, the limits of time must go on holding
+                _logger.exception("a look at the connections failed and will be tried again")
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -193,16 +199,17 @@ class GuardedProtocol(HttpToolsProtocol):
         """Close the connection if what it waits for takes too long."""
         if self.transport.is_closing() and self._phase is not _Phase.CLOSING:
             self._enter(_Phase.CLOSING)
+        is_ours = self.flow.read_paused or (self._phase is _Phase.HEAD and self._is_replying)
         if self._stalled_since is not None and now - self._stalled_since > self._limits.write_seconds:
             self.transport.abort()
-        elif self.flow.read_paused or (self._phase is _Phase.HEAD and self._is_replying):
-            self._since = now  # it waits for us
+        elif is_ours and self._phase is not _Phase.CLOSING:
+            self._since = now  # the client waits for us
         elif self._phase is not _Phase.REPLY and now - self._since > self._patience():
             self._run_out()
 
     def give_up(self) -> None:
-        """Close an idle connection."""
-        self._watch.forget(self)
+        """Close an idle connection. It stays watched until all that was written is read."""
+        self._enter(_Phase.CLOSING)
         self.transport.close()
 
     @property
