@@ -22,6 +22,10 @@ def run(script, *arguments, cwd=ROOT):
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=300)
 
 
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 @pytest.fixture
 def copy(tmp_path):
     """The parts of the project that the check looks at, to be spoiled."""
@@ -87,8 +91,7 @@ def test_a_build_makes_the_same_bytes(copy):
     done = run("build_contracts.py", cwd=copy)
     assert done.returncode == 0, done.stdout + done.stderr
     for folder in ("abi", "sdk"):
-        made = {path.name: path.read_bytes() for path in (copy / "src/prepaid/chain" / folder).iterdir()}
-        assert made == {path.name: path.read_bytes() for path in (PACKAGE / folder).iterdir()}
+        assert files(copy / "src/prepaid/chain" / folder) == files(PACKAGE / folder)
 
 
 @pytest.mark.slow
@@ -100,6 +103,6 @@ def test_the_wheel_carries_them(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as opened:
         for folder in ("abi", "sdk"):
-            for path in (PACKAGE / folder).iterdir():
-                assert opened.read(f"prepaid/chain/{folder}/{path.name}") == path.read_bytes()
+            for name, content in files(PACKAGE / folder).items():
+                assert opened.read(f"prepaid/chain/{folder}/{name}") == content
         assert not [name for name in opened.namelist() if name.endswith(".sol") and "/sdk/" not in name]
