@@ -65,8 +65,9 @@ class Access:
         if lease_id is None:
             return self.spending(session_id)
         self.require(KeyKind.USER)
-        _request(self._http).session_id = session_id
-        return self.manager.lease_of(self.record, session_id, lease_id)
+        leased = self.manager.lease_of(self.record, session_id, lease_id)
+        _request(self._http).session_id = leased.session_id
+        return leased
 
     def owned(self, session_id: str) -> Session:
         """A session that the caller may change: its owner's, or anybody's for the operator.
@@ -100,6 +101,11 @@ class Access:
         """As ``user``; but the operator who names nobody means all."""
         is_all = user_id is None and self.record.kind is KeyKind.OPERATOR
         return None if is_all else self.user(user_id)
+
+    def paid(self, model: str, cost: int) -> None:
+        """Say in the log what was asked and paid."""
+        request = _request(self._http)
+        request.model, request.cost = model, cost
 
     def require(self, *kinds: KeyKind) -> None:
         """Refuse other kinds of keys.

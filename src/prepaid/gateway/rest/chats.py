@@ -148,6 +148,7 @@ async def send_message(
         answer = await found.send_message(
             question.text, key=key, max_output_tokens=question.max_output_tokens
         )
+    caller.paid(answer.model, answer.cost)
     return AnswerData.of(found, answer)
 
 

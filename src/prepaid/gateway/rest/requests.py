@@ -166,6 +166,8 @@ async def _asked(
     else:
         with caller.parts.slots.taken(caller.record.key_id):
             stored = await caller.manager.submit_request(session, asked)
+        if stored.response is not None:
+            caller.paid(stored.response.model, stored.response.cost)
     response.headers["Location"] = f"{PREFIX}/sessions/{stored.session_id}/requests/{stored.request_id}"
     return RequestData.of(stored)
 
