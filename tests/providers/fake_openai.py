@@ -117,6 +117,8 @@ class FakeOpenAI:
         """Streams that the client left."""
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.ports: list[int] = []
+        """Of the connections that requests came on."""
         self.disconnected = threading.Event()
         self._queued: deque[Behaviour] = deque()
 
@@ -137,6 +139,7 @@ class FakeOpenAI:
         self.served += 1
         self.requests.append(body)
         self.headers.append(dict(request.headers))
+        self.ports.append(request.client.port)
         behaviour = self._behaviour(body)
         await asyncio.sleep(behaviour.delay_seconds)
         return body, behaviour

@@ -58,6 +58,13 @@ async def test_chunks_pass_byte_by_byte(counter, fake, line_end):
     counter.desk.check(payer, spent=3 + 2)
 
 
+async def test_connections_are_used_again(counter, fake):
+    payer = await counter.desk.payer(10_000)
+    for stream in (True, True, False, True):
+        await counter.ask(payer, stream=stream)
+    assert len(set(fake.ports)) == 1
+
+
 @pytest.mark.parametrize("wants", [None, {}, {"include_usage": False}, {"include_usage": True}])
 async def test_usage_is_asked_for_and_told_only_to_who_wants_it(counter, fake, wants):
     payer = await counter.desk.payer(10_000)
@@ -146,6 +153,7 @@ async def test_embeddings_cost_their_input(counter, fake, open_counter):
     assert fake.requests[0] == {"model": "fast", "input": ["Hello there", "you"], "encoding_format": "float"}
     counter.desk.check(payer, spent=3)
     assert answered.receipt.held < 200
+    assert not answered.receipt.is_lowered
 
 
 JSON = st.recursive(

@@ -159,6 +159,13 @@ async def test_half_a_surrogate_pair_is_not_our_crash(ask):
     assert text_of(await ask(request)) == "Hello from the fake provider."
 
 
+async def test_connections_are_used_again(ask, fake):
+    model = ask.model()
+    for _ in range(3):
+        assert [event async for event in model.stream(HELLO)]
+    assert len(set(fake.ports)) == 1
+
+
 async def test_closing_early_drops_the_connection(ask, fake):
     fake.next(Behaviour(hang_after=3))
     stream = ask.model().stream(HELLO)

@@ -20,7 +20,7 @@ from prepaid.records import ChatRequest, Finish, ModelEvent, ModelInfo
 
 __all__ = ["OpenAICompatibleModel"]
 
-_DONE: Final = "[DONE]"
+_DONE: Final = b"[DONE]"
 
 TOKENS_PER_MESSAGE: Final = 8
 """Role markers and separators that a provider's chat template puts around each message, at most."""
@@ -81,7 +81,7 @@ class OpenAICompatibleModel:
         try:
             async with aclosing(self._events(request)) as events:
                 async for data in events:
-                    if data.strip() == _DONE:
+                    if data.strip() == _DONE.decode():
                         done = True
                         break
                     for delta in answer.texts(data):
@@ -104,6 +104,10 @@ class OpenAICompatibleModel:
             events = EventBytes(self._upstream.name)
             async for piece in reply.pieces():
                 for _, data in events.feed(piece):
+                    if data.strip() == _DONE:
+                        await reply.finish()
+                        yield _DONE.decode()
+                        return
                     if data:
                         yield self._decoded(data)
             for _, data in events.end():

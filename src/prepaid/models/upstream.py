@@ -5,6 +5,8 @@ Whoever asks gets an answer with status 200, or a ``ProviderError``. aiohttp is 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -23,6 +25,8 @@ __all__ = ["REPLY_BYTES_MAX", "Reply", "Upstream"]
 REPLY_BYTES_MAX: Final = 32 * 1_048_576
 _ERROR_BYTES_MAX: Final = 65_536
 _HEADER_BYTES_MAX: Final = 65_536
+_END_SECONDS: Final = 0.05
+_JSON: Final = "application/json"
 _OK: Final = 200
 _BROKEN: Final = 500
 
@@ -124,7 +128,8 @@ class Reply:
     def __init__(self, upstream: Upstream, response: aiohttp.ClientResponse) -> None:
         self._upstream = upstream
         self._response = response
-        self.content_type = response.headers.get("Content-Type", "application/json")
+        told = response.headers.get("Content-Type", _JSON)
+        self.content_type = told if told.isascii() and told.isprintable() else _JSON
 
     async def content(self) -> bytes:
         """The whole body.
@@ -145,6 +150,14 @@ class Reply:
         async for piece in self._response.content.iter_any():
             yield piece
         self._upstream.circuit.succeeded()
+
+    async def finish(self) -> None:
+        """All that matters has come. If the end comes at once, the connection can be used again."""
+        self._upstream.circuit.succeeded()
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            async with asyncio.timeout(_END_SECONDS):
+                while await self._response.content.readany():
+                    pass
 
     async def _content_of_unknown_length(self) -> bytes:
         body = bytearray()

@@ -19,8 +19,11 @@ from prepaid.relay.wire import (
     add_image,
     answered,
     count_of,
+    flag_of,
     listed,
     model_of,
+    object_of,
+    objects_of,
     texts_of,
     tool_texts,
 )
@@ -46,11 +49,11 @@ class ChatApi:
         if not messages:
             raise InvalidRequestError("messages is empty.", remedy="Send one message at least.")
         limits = [count_of(body, name) for name in ("max_tokens", "max_completion_tokens")]
-        options = body.get("stream_options")
+        options = object_of(body, "stream_options")
         asked = Asked(
             model,
-            is_stream=body.get("stream") is True,
-            wants_usage=isinstance(options, dict) and options.get("include_usage") is True,
+            is_stream=flag_of(body, "stream"),
+            wants_usage=options.get("include_usage") is True,
             choices=count_of(body, "n", CHOICES_MAX) or 1,
             limit=min((limit for limit in limits if limit is not None), default=None),
             messages=len(messages),
@@ -60,7 +63,7 @@ class ChatApi:
         for message in messages:
             if type(message.get("content")) is list:
                 _look_into(asked, message["content"])
-        if body.get("tools") or body.get("functions"):
+        if objects_of(body, "tools") or objects_of(body, "functions"):
             asked.has_tools = True
             asked.apis |= {"tools"}
         form = body.get("response_format")

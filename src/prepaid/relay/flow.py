@@ -139,7 +139,9 @@ class Flow:
                     async for piece in pieces:
                         yield self._passed(self._events.feed(piece))
                         if self._is_done:
-                            return
+                            break
+                if not self._is_cut and self._is_done:
+                    await reply.finish()
                 yield self._passed(self._events.end())
             except (ProviderTimeout, ProviderStreamBroken):
                 # The whole answer is here; only its usage is missing, which is not worth failing for.

@@ -40,6 +40,9 @@ class Reply(Protocol):
     def pieces(self) -> AsyncGenerator[bytes]:
         """The body as it comes."""
 
+    async def finish(self) -> None:
+        """All that matters has come."""
+
 
 class Host(Protocol):
     """Answers requests for one model."""

@@ -98,7 +98,7 @@ class Relayed:
     def kept(self) -> str:
         """As it is kept for its idempotency key."""
         kept: dict[str, Any] = {
-            "content": self.content.decode(),
+            "content": self.content.decode(errors="replace"),
             "type": self.content_type,
             "receipt": asdict(self.receipt),
         }

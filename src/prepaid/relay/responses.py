@@ -19,8 +19,10 @@ from prepaid.relay.wire import (
     add_image,
     answered,
     count_of,
+    flag_of,
     listed,
     model_of,
+    objects_of,
     texts_of,
     tool_texts,
 )
@@ -52,7 +54,7 @@ class ResponsesApi:
         """What matters in a request."""
         asked = Asked(
             model_of(body),
-            is_stream=body.get("stream") is True,
+            is_stream=flag_of(body, "stream"),
             limit=count_of(body, "max_output_tokens"),
             apis=_TEXT_ONLY,
             unpriced=next((name for name in _UNSEEN if body.get(name)), "")
@@ -61,7 +63,7 @@ class ResponsesApi:
         asked.messages = 1 + len(_items(body))
         for item in _items(body):
             _look_into(asked, item)
-        if body.get("tools"):
+        if objects_of(body, "tools"):
             asked.has_tools = True
             asked.apis |= {"tools"}
         form = body.get("text")

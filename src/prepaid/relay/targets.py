@@ -133,6 +133,8 @@ class Targets:
         else:
             input_units = sum(map(text_bytes, order.api.texts(order.body))) + asked.image_bytes
         tokens = min(asked.limit or self._default_output_tokens, info.output_tokens_max)
+        if not asked.choices:
+            tokens = 0
         return Target(host, info, self._quote(order, info, input_units, tokens), tokens)
 
     @staticmethod

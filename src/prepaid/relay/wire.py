@@ -20,8 +20,11 @@ __all__ = [
     "add_image",
     "answered",
     "count_of",
+    "flag_of",
     "listed",
     "model_of",
+    "object_of",
+    "objects_of",
     "texts_of",
     "tool_texts",
 ]
@@ -131,6 +134,44 @@ def count_of(body: Body, name: str, limit: int = COUNT_MAX) -> int | None:
             f"{name} is {str(value)[:40]}.", remedy=f"Send an integer from 1 to {limit}, or leave it out."
         )
     return value
+
+
+def flag_of(body: Body, name: str) -> bool:
+    """Whether it is set. An upstream could take for true what is neither true nor false.
+
+    Raises:
+        InvalidRequestError: it is neither.
+    """
+    value = body.get(name)
+    if value is None:
+        return False
+    if type(value) is not bool:
+        raise InvalidRequestError(f"{name} is {str(value)[:40]}.", remedy="Send true or false.")
+    return value
+
+
+def object_of(body: Body, name: str) -> Body:
+    """A JSON object, empty where it is left out.
+
+    Raises:
+        InvalidRequestError: it is something else.
+    """
+    value = body.get(name)
+    if value is None:
+        return {}
+    if type(value) is not dict:
+        raise InvalidRequestError(f"{name} is no object.", remedy=f"Send {name} as OpenAI's API has it.")
+    return value
+
+
+def objects_of(body: Body, name: str) -> list[Body]:
+    """A list of JSON objects, empty where it is left out.
+
+    Raises:
+        InvalidRequestError: it is something else.
+    """
+    value = body.get(name)
+    return [] if value is None else listed(value, name)
 
 
 def listed(value: Any, name: str) -> list[Body]:

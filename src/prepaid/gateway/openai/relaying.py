@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 
 from prepaid.errors import PrepaidError
@@ -14,6 +13,7 @@ from prepaid.gateway.openai.headers import head_headers, receipt_event, receipt_
 from prepaid.gateway.parts import Handler, Parts
 from prepaid.relay import Head, Order, Receipt, WireApi
 from prepaid.sessions.chat import chat_number
+from prepaid.sessions.events import AIRequestFailed, AIResponseReceived
 
 __all__ = ["relaying"]
 
@@ -30,10 +30,11 @@ def relaying(api: WireApi) -> Handler:
         with parts.slots.taken(caller.key_id):
             order = await _order(request, parts, api, caller)
             async with _turn(parts, order):
-                if order.asked.is_stream:
-                    await _stream(request, parts, order)
-                else:
-                    await _answer(request, parts, order)
+                try:
+                    await (_stream if order.asked.is_stream else _answer)(request, parts, order)
+                except PrepaidError as error:
+                    _note_failure(request, parts, order, error)
+                    raise
 
     return handle
 
@@ -60,7 +61,7 @@ def _turn(parts: Parts, order: Order) -> AbstractAsyncContextManager[None]:
 async def _answer(request: Request, parts: Parts, order: Order) -> None:
     """A client that hangs up meanwhile changes nothing: what was asked for is being made, and is paid for."""
     relayed = await parts.workspace.relay.answer(order)
-    _note(request, relayed.receipt)
+    _note(request, parts, order, relayed.receipt)
     headers = [(b"content-type", relayed.content_type.encode("latin-1"))]
     headers += receipt_headers(order.payer, relayed.receipt)
     await request.reply(200, headers, relayed.content)
@@ -77,7 +78,7 @@ async def _stream(request: Request, parts: Parts, order: Order) -> None:
     gone = asyncio.ensure_future(request.gone())
     gone.add_done_callback(stop)
     try:
-        await _send_stream(request, parts.workspace.relay.stream(order), order)
+        await _send_stream(request, parts, order)
     except asyncio.CancelledError:
         if not gone.done():  # the server stops
             raise
@@ -88,18 +89,16 @@ async def _stream(request: Request, parts: Parts, order: Order) -> None:
         gone.cancel()
 
 
-async def _send_stream(
-    request: Request, stream: AsyncGenerator[Head | bytes | Receipt], order: Order
-) -> None:
+async def _send_stream(request: Request, parts: Parts, order: Order) -> None:
     """The reply begins with the first piece: until then, an error is a reply of its own."""
     head: Head | None = None
     try:
-        async with aclosing(stream) as pieces:
+        async with aclosing(parts.workspace.relay.stream(order)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, Head):
                     head = piece
                 elif isinstance(piece, Receipt):
-                    _note(request, piece)
+                    _note(request, parts, order, piece)
                     await request.chunk(receipt_event(order.payer, piece))
                 else:
                     if not request.status:
@@ -109,11 +108,30 @@ async def _send_stream(
     except PrepaidError as error:
         if not request.status:
             raise
+        _note_failure(request, parts, order, error)
         await request.chunk(order.api.failure(openai_failure(error)))
     await request.end()
 
 
-def _note(request: Request, receipt: Receipt) -> None:
+def _note(request: Request, parts: Parts, order: Order, receipt: Receipt) -> None:
+    """For logs and traces, and for whoever listens to the session (spec B12)."""
     request.cost = receipt.cost
     request.usage = receipt.usage
     request.provider = receipt.provider
+    if not receipt.replayed:
+        payer = order.payer
+        name = _name(request, order)
+        parts.workspace.events.emit(
+            AIResponseReceived(payer.session_id, payer.owner, name, receipt.model, receipt.cost)
+        )
+
+
+def _note_failure(request: Request, parts: Parts, order: Order, error: PrepaidError) -> None:
+    payer = order.payer
+    failed = AIRequestFailed(payer.session_id, payer.owner, _name(request, order), error.code)
+    parts.workspace.events.emit(failed)
+
+
+def _name(request: Request, order: Order) -> str:
+    """What events call the request: its chat, or its own id."""
+    return request.id if order.chat_no is None else f"{order.payer.session_id}.{order.chat_no}"

@@ -23,7 +23,7 @@ def embeddings(model: EmbeddingModel, body: Body) -> Body:
         InvalidRequestError: too many dimensions, tokens instead of text, or an encoding that cannot be.
     """
     given = body["input"]
-    inputs = [given] if type(given) is str else given
+    inputs = given if type(given) is list else [given]
     if not all(type(each) is str for each in inputs):
         raise InvalidRequestError(f"{model.info.name} has no tokens of its own.", remedy="Send texts.")
     form = body.get("encoding_format") or "float"

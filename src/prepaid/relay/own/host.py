@@ -72,6 +72,9 @@ class _Written:
     async def pieces(self) -> AsyncGenerator[bytes]:
         yield await self.content()
 
+    async def finish(self) -> None:
+        """Nothing is left."""
+
 
 class _Spoken:
     """An answer that is written down as the model speaks."""
@@ -92,6 +95,9 @@ class _Spoken:
         async with aclosing(events(self._speaking, self._request, self._body)) as pieces:
             async for piece in pieces:
                 yield piece
+
+    async def finish(self) -> None:
+        """Nothing is left that matters."""
 
 
 _WRITINGS: Final = {
