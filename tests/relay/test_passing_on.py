@@ -59,9 +59,12 @@ async def test_chunks_pass_byte_by_byte(counter, fake, line_end):
 
 
 async def test_connections_are_used_again(counter, fake):
+    """Also where the end of a stream comes a moment after its last event."""
     payer = await counter.desk.payer(10_000)
-    for stream in (True, True, False, True):
-        await counter.ask(payer, stream=stream)
+    end = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n'
+    fake.default = Behaviour(raw=[end, b"data: [DONE]\n\n", b": bye\n\n"], chunk_delay_seconds=0.005)
+    for _ in range(3):
+        await counter.ask(payer, stream=True)
     assert len(set(fake.ports)) == 1
 
 

@@ -160,9 +160,12 @@ async def test_half_a_surrogate_pair_is_not_our_crash(ask):
 
 
 async def test_connections_are_used_again(ask, fake):
+    """Also where the end of a stream comes a moment after its last event."""
     model = ask.model()
+    end = b'data: {"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n'
+    fake.default = Behaviour(raw=[end, b"data: [DONE]\n\n", b": bye\n\n"], chunk_delay_seconds=0.005)
     for _ in range(3):
-        assert [event async for event in model.stream(HELLO)]
+        assert text_of([event async for event in model.stream(HELLO)]) == "Hi"
     assert len(set(fake.ports)) == 1
 
 
