@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Final
@@ -42,8 +42,8 @@ class ApiKeyRecord:
     owner: str
     asset: str | None
     name: str
-    digest: bytes
-    previous_digest: bytes | None
+    digest: bytes = field(repr=False)
+    previous_digest: bytes | None = field(repr=False)
     previous_until_ms: int | None
     cap: int | None
     reserved: int
