@@ -1,9 +1,11 @@
-"""Which tests are slow; and that in CI a test that is skipped has failed: what was not run was not shown."""
+"""Databases for all tests; which tests are slow; and that in CI a test that is skipped has failed: what was not run was not shown."""
 
 import os
 from pathlib import Path
 
 import pytest
+
+from postgres_server import GIVEN, QUICK, Databases, OwnServer
 
 FOLDERS = ("integration", "faults", "properties", "clients", "gateway/proof")
 SLOW = tuple(Path(__file__).parent / folder for folder in FOLDERS)
@@ -14,6 +16,24 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if any(folder in item.path.parents for folder in SLOW):
             item.add_marker("slow")
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """Databases on a server of our own, which forgets what it was told when the machine stops."""
+    server = OwnServer(**QUICK)
+    databases = Databases(server.url)
+    yield databases
+    databases.close()
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def given_postgres():
+    """Databases on the server that ``PREPAID_TEST_POSTGRES`` names."""
+    databases = Databases(GIVEN)
+    yield databases
+    databases.close()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
-import apsw
 import pytest
 
 from prepaid.audit import audit
@@ -19,7 +19,6 @@ from .books import append, chat, close, create, deposit, hold, settle, withdraw
 
 CHAIN = "lines are chained by hash"
 SUMS = "an account is the sum of its lines (guarantee 1)"
-FILE = "the file is sound"
 
 BROKEN = {
     "funded = available + held + spent + refunded": [
@@ -66,10 +65,9 @@ BROKEN = {
     "a chat's open turn is an open hold's, and the other way round": ["UPDATE chat SET open_turn = NULL"],
     "a chat has spent what its holds captured": ["UPDATE chat SET spent = spent + 1"],
     "a chat counts its messages, without gaps": ["DELETE FROM message WHERE body = 'two'"],
-    "every message is in a chat": ["INSERT INTO message VALUES (9000000000, 0, 1, 0, 'stray')"],
+    "every message is in a chat": ["UPDATE chat SET message_count = message_count - 1"],
     CHAIN: ["UPDATE transfer SET model = 'dearer' WHERE key = 'done'"],
     SUMS: ["UPDATE transfer SET amount = amount - 1 WHERE key = 'done'"],
-    FILE: ["UPDATE hold SET captured = amount + 1 WHERE key = 'done'"],
 }
 
 
@@ -103,23 +101,29 @@ async def books(open_store):
     return store
 
 
+GUARDS = {
+    "sqlite": [
+        "PRAGMA ignore_check_constraints = ON",
+        "DROP TRIGGER transfer_is_final",
+        "DROP TRIGGER transfer_is_kept",
+        "DROP TRIGGER tally_moved",
+    ],
+    "postgres": [
+        "DROP TRIGGER transfer_is_final ON transfer",
+        "DROP TRIGGER tally_moved ON account",
+        """DO $$ DECLARE checked record; BEGIN
+             FOR checked IN SELECT conrelid::regclass AS table, conname FROM pg_constraint WHERE contype = 'c' AND conrelid <> 0
+             LOOP EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', checked.table, checked.conname); END LOOP;
+           END $$""",
+    ],
+}
+"""What keeps each database from what no operation could do."""
+
+
 @pytest.fixture
-def tamper(books, tmp_path):
-    """Changes the file as no operation could."""
-
-    def tampering(*statements):
-        with_hands = apsw.Connection(str(tmp_path / "ledger.db"))
-        for statement in (
-            "PRAGMA ignore_check_constraints = ON",
-            "DROP TRIGGER transfer_is_final",
-            "DROP TRIGGER transfer_is_kept",
-            "DROP TRIGGER tally_moved",
-            *statements,
-        ):
-            with_hands.execute(statement)
-        with_hands.close()
-
-    return tampering
+def tamper(books, database, by_hand):
+    """Changes the database as no operation could."""
+    return partial(by_hand, *GUARDS[database.removeprefix("given-")])
 
 
 async def test_sound_books_are_clean(books):
@@ -129,7 +133,7 @@ async def test_sound_books_are_clean(books):
 
 
 def test_every_rule_is_broken_once():
-    assert set(BROKEN) == {*RULES, *SqliteSource.sql.rules, CHAIN, SUMS, FILE}
+    assert set(BROKEN) == {*RULES, *SqliteSource.sql.rules, CHAIN, SUMS}
 
 
 @pytest.mark.parametrize("rule", BROKEN)
@@ -149,13 +153,10 @@ def last_line(books):
 @pytest.mark.parametrize(
     "forgery",
     [
-        "UPDATE account SET last_line = (SELECT previous FROM transfer WHERE id = last_line) WHERE session_id = 's1'",
-        "UPDATE account SET last_line = NULL WHERE session_id = 's1'",
         "UPDATE account SET head = x'00' WHERE session_id = 's1'",
-        "UPDATE transfer SET seq = seq + 1 WHERE key = 'done'",
+        "UPDATE transfer SET seq = seq + 100 WHERE key = 'done'",
         "UPDATE transfer SET digest = x'00' WHERE key = 'done'",
-        "UPDATE transfer SET previous = id WHERE key = 'done'",
-        "UPDATE transfer SET previous = NULL WHERE key = 'done'",
+        "UPDATE transfer SET model = 'dearer' WHERE key = 'done'",
     ],
 )
 async def test_a_broken_chain_is_found(forgery, books, tamper):

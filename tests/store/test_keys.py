@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import apsw
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,6 +50,15 @@ from .books import (
     release,
     settle,
 )
+
+SPY = {
+    "sqlite": ["CREATE TRIGGER api_key_moved BEFORE UPDATE ON api_key BEGIN SELECT raise(ABORT, 'no'); END"],
+    "postgres": [
+        "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END'",
+        "CREATE TRIGGER api_key_moved BEFORE UPDATE ON api_key EXECUTE FUNCTION no()",
+    ],
+}
+"""From here on nobody may write a key's row."""
 
 
 def issue(holder=SESSION, owner="ann", *, digest=b"one", live_max=10, **fields):
@@ -217,17 +225,14 @@ class TestCap:
         with pytest.raises(SessionPaused):
             await capped.submit(hold(900, "a", key_no=1))
 
-    async def test_the_table_refuses_more_whoever_writes(self, capped):
-        with pytest.raises(apsw.ConstraintError):
-            apsw.Connection(str(capped.path)).execute("UPDATE api_key SET spent = 301")
+    async def test_the_table_refuses_more_whoever_writes(self, capped, by_hand):
+        with pytest.raises(Exception, match=r"(?i)check constraint"):
+            by_hand("UPDATE api_key SET spent = 301")
 
-    async def test_a_key_without_a_cap_costs_a_request_no_write(self, session):
+    async def test_a_key_without_a_cap_costs_a_request_no_write(self, session, database, by_hand):
         """It is in none of the statements of a hold and its capture."""
         await session.submit(issue())
-        with apsw.Connection(str(session.path)) as spy:
-            spy.execute(
-                "CREATE TRIGGER api_key_moved BEFORE UPDATE ON api_key BEGIN SELECT raise(ABORT, 'no'); END"
-            )
+        by_hand(*SPY[database.removeprefix("given-")])
         await session.submit(hold(100, "a"))
         assert (await session.submit(settle(60, "a"))).captured == 60
 

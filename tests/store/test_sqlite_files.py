@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import apsw
 import pytest
 
+from prepaid.audit import audit
 from prepaid.errors import StoreBusy, StoreCorrupted, StoreError, StoreFull, StoreReadOnly, StoreTooNew
 from prepaid.store.sqlite import connection, store
 from prepaid.store.sqlite.connection import open_reader, open_writer, translated
@@ -304,3 +305,26 @@ def test_what_sqlite_says_in_our_words(code, kind, path):
 def test_a_mistake_of_ours_stays_one(path):
     with pytest.raises(apsw.SQLError), translated(path):
         raise apsw.exception_for(apsw.SQLITE_ERROR)
+
+
+@pytest.mark.parametrize(
+    ("damage", "rule"),
+    [
+        ("UPDATE account SET last_line = NULL", "lines are chained by hash"),
+        ("UPDATE account SET last_line = last_line - 1", "lines are chained by hash"),
+        ("UPDATE transfer SET previous = id WHERE seq = 100", "lines are chained by hash"),
+        ("UPDATE transfer SET previous = NULL WHERE seq = 100", "lines are chained by hash"),
+        ("UPDATE account SET request_count = 1, available = -1", "the file is sound"),
+    ],
+)
+async def test_the_audit_finds_damaged_links_and_pages(damage, rule, written):
+    """Guarantee 1."""
+    with apsw.Connection(str(written)) as with_hands:
+        with_hands.execute("PRAGMA ignore_check_constraints = ON")
+        with_hands.execute("DROP TRIGGER transfer_is_final")
+        with_hands.execute(damage)
+    with_hands.close()
+    store = SqliteStore(written)
+    report = await store.report(audit)
+    await store.aclose()
+    assert rule in {finding.rule for finding in report.findings}

@@ -20,7 +20,8 @@ _JSON: Final = 8
 def pack(message: Message) -> tuple[int, str]:
     """``(kind, body)`` of a message."""
     code = _CODES[message.role]
-    if not message.tool_calls and message.tool_call_id is None:
+    # PostgreSQL's text has no NUL; JSON escapes it.
+    if not message.tool_calls and message.tool_call_id is None and "\0" not in message.text:
         return code, message.text
     calls = [[call.id, call.name, call.arguments] for call in message.tool_calls]
     body = json.dumps([message.text, calls, message.tool_call_id], ensure_ascii=False, separators=(",", ":"))

@@ -34,9 +34,9 @@ _LIVE = """
 _FIND = "SELECT owner, expires_ms, revoked_ms FROM api_key WHERE holder = ? AND number = ?"
 
 _ROTATE = """
-  UPDATE api_key SET previous_digest = CASE WHEN ?1 > 0 THEN digest END,
-    previous_until_ms = CASE WHEN ?1 > 0 THEN ?2 + ?1 END, digest = ?3
-  WHERE holder = ?4 AND number = ?5"""
+  UPDATE api_key SET previous_digest = CASE WHEN CAST(?1 AS bigint) IS NOT NULL THEN digest END,
+    previous_until_ms = ?1, digest = ?2
+  WHERE holder = ?3 AND number = ?4"""
 
 _REVOKE = """
   UPDATE api_key SET revoked_ms = ?, previous_digest = NULL, previous_until_ms = NULL
@@ -87,7 +87,8 @@ def rotate_key(unit: Unit, work: RotateKey) -> PrepaidError | None:
     expires_ms, revoked_ms = found
     if revoked_ms is not None or (expires_ms is not None and expires_ms <= unit.now_ms):
         return KeyEnded(_key_id(work), "expired" if revoked_ms is None else "revoked")
-    unit.run(_ROTATE, (work.grace_ms, unit.now_ms, work.digest, work.session_id, work.number))
+    until_ms = unit.now_ms + work.grace_ms if work.grace_ms else None
+    unit.run(_ROTATE, (until_ms, work.digest, work.session_id, work.number))
     return None
 
 

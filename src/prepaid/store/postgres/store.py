@@ -1,0 +1,125 @@
+"""The store on PostgreSQL: any number of processes on any number of machines."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from prepaid.store import handlers
+from prepaid.store.group_commit import BUSY_SECONDS
+from prepaid.store.operations import Operation
+from prepaid.store.postgres.bridge import Bridge
+from prepaid.store.postgres.clock import DatabaseClock
+from prepaid.store.postgres.connection import connect, raise_translated
+from prepaid.store.postgres.greenlets import in_greenlet
+from prepaid.store.postgres.lane import Lane
+from prepaid.store.postgres.readers import Readers
+from prepaid.store.postgres.schema import migrate
+from prepaid.store.postgres.source import BlockingSource, WaitingSource
+from prepaid.store.queries.reads import Reads
+
+__all__ = ["PostgresStore"]
+
+assert handlers, "importing them registers them"
+
+T = TypeVar("T")
+
+LANES: Final = 4
+
+
+class PostgresStore:
+    """Operations go through lanes and are durable when answered; reads go beside them.
+
+    ``clock`` replaces the database's time, for tests.
+
+    Raises:
+        StoreError: the server does not answer, or the database was written by a newer version.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Callable[[], int] | None = None,
+        lanes: int = LANES,
+        busy_seconds: float = BUSY_SECONDS,
+    ) -> None:
+        self.url = url
+        self._bridge = Bridge()
+        try:
+            database_clock = DatabaseClock(self._bridge.run(_opened(url)))
+        except BaseException:
+            self._bridge.close()
+            raise
+        self.clock: Callable[[], int] = clock or database_clock
+        self._lanes = [
+            Lane(url, clock=clock, now=database_clock.told, busy_seconds=busy_seconds) for _ in range(lanes)
+        ]
+        self._readers = Readers(url)
+        self.reads = Reads(BlockingSource(url, self._bridge), self.clock)
+
+    def submit(self, operation: Operation) -> asyncio.Future[Any]:
+        """Queue a change; await the future for its result, durable by then.
+
+        Operations of one session are applied in the order they were submitted in.
+
+        Raises:
+            StoreBusy: the queue is full.
+        """
+        lane = zlib.crc32(operation.session_id.encode()) % len(self._lanes)
+        return self._lanes[lane].submit(operation)
+
+    def listen(self, listener: Callable[[list[Operation]], None] | None) -> None:
+        """Tell ``listener`` of every batch of operations once it is durable, refused ones included."""
+        for lane in self._lanes:
+            lane.listener = listener
+
+    @property
+    def queued(self) -> int:
+        """How many changes wait to be written."""
+        return sum(lane.queued for lane in self._lanes)
+
+    async def ask(self, question: Callable[[Reads], T]) -> T:
+        """Answer a bounded question while the event loop goes on."""
+        return await self._readers.ask(
+            lambda connection: in_greenlet(question, Reads(WaitingSource(connection), self.clock))
+        )
+
+    async def report(self, question: Callable[[Reads], T]) -> T:
+        """Answer an unbounded question in a thread, on a connection of its own."""
+        return await asyncio.to_thread(lambda: asyncio.run(self._reported(question)))
+
+    async def aclose(self) -> None:
+        """Finish what is queued and close the connections."""
+        await asyncio.gather(*(lane.aclose() for lane in self._lanes))
+        await self._readers.aclose()
+        self.reads.close()
+        self._bridge.close()
+
+    async def _reported(self, question: Callable[[Reads], T]) -> T:
+        try:
+            connection = await connect(self.url)
+            try:
+                return await in_greenlet(question, Reads(WaitingSource(connection), self.clock))
+            finally:
+                connection.terminate()
+        except Exception as error:  # noqa: BLE001 -- raised again, in our words
+            raise_translated(error, self.url)
+
+
+async def _opened(url: str) -> int:
+    """Bring the schema to this version; the server's time."""
+    try:
+        connection = await connect(url)
+        try:
+            await migrate(connection)
+            now_ms: int = await connection.fetchval(
+                "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+            )
+        finally:
+            connection.terminate()
+    except Exception as error:  # noqa: BLE001 -- raised again, in our words
+        raise_translated(error, url)
+    return now_ms
