@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from time import perf_counter
 from typing import Final
@@ -20,6 +21,7 @@ __all__ = ["Gateway"]
 
 _REST: Final = "/api/v1"
 _SAMPLE_SECONDS: Final = 1.0
+_YOUNG_OBJECTS: Final = 10_000
 _SETTLING_SECONDS: Final = 10.0
 """How long requests that were cut off at shutdown have to settle; each takes a commit."""
 
@@ -54,6 +56,7 @@ class Gateway:
             await send({"type": "lifespan.startup.failed", "message": ""})
             return
         scope["state"]["watch"] = self._watch
+        _leave_to_live_long()
         await send({"type": "lifespan.startup.complete"})
         _logger.info("ready")
         await receive()
@@ -122,3 +125,13 @@ class Gateway:
 def _template(scope: Scope) -> str:
     """The path that FastAPI matched, as it is written in the route."""
     return getattr(scope.get("route"), "path", "")
+
+
+def _leave_to_live_long() -> None:
+    """Take what a worker has loaded out of the garbage collector's sight, and let it look less often.
+
+    Each of its looks at everything stops all requests; a third of the p99 at 64 clients was that.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_YOUNG_OBJECTS)
