@@ -85,7 +85,7 @@ contract MockDtnAi is MockRequests {
         view
         returns (ResponseStatus status, string memory message, bytes memory response)
     {
-        if (_delivering == requestId) {
+        if (requestId != 0 && _delivering == requestId) {
             Request storage delivered = _requests[0];
             return (delivered.status, delivered.message, delivered.response);
         }
@@ -193,7 +193,7 @@ contract MockDtnAi is MockRequests {
         bytes4 selector = status == ResponseStatus.SUCCESS ? callback.successSelector : callback.failureSelector;
         bytes memory data = abi.encodeWithSelector(selector, requestId);
         (uint256 gasLimit, address target) = (terms.callbackGas, callback.target);
-        uint256 needed = gasLimit + gasLimit / 63 + 5_001;
+        uint256 needed = gasLimit + gasLimit / 63 + 8_001;
         if (gasleft() < needed) revert DtnAi_GasTooLow(needed, gasleft());
         assembly ("memory-safe") {
             // Nothing of what it returns is read, however much it is.

@@ -5,16 +5,7 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {IDtnAiEvents} from "../idtn-ai-events.sol";
 import {IDtnAi} from "../idtn-ai.sol";
-
-/// @notice Holds an owner's deposit until the mock takes it.
-contract MockDepositAddress {
-    address private immutable AI = msg.sender;
-
-    function collect(IERC20 token) external {
-        require(msg.sender == AI, "MockDepositAddress: only the mock");
-        token.transfer(AI, token.balanceOf(address(this)));
-    }
-}
+import {MockDepositAddress} from "./mock-deposit-address.sol";
 
 /// @title MockSessions
 /// @notice The mock's books of money: the same rules, errors and events as the AI contract's, written plainly.
@@ -178,7 +169,7 @@ abstract contract MockSessions is IDtnAi, IDtnAiEvents {
         _claimableTokens[msg.sender] = 0;
         _claimableWei[msg.sender] = 0;
         emit RefundClaimed(msg.sender, to, tokens, etherWei);
-        bool paid = tokens == 0 || _push(to, tokens);
+        bool paid = tokens == 0 || _push(to, tokens, gasleft()) == 0;
         if (paid && etherWei > 0) (paid,) = to.call{value: etherWei}("");
         if (!paid) revert DtnAi_PaymentRefused(to, tokens, etherWei);
     }
@@ -206,17 +197,21 @@ abstract contract MockSessions is IDtnAi, IDtnAiEvents {
 
     function _collect(address owner) internal returns (uint256) {
         address target = feeTargetOf(owner);
-        if (IERC20(feeToken).balanceOf(target) == 0) return 0;
+        uint256 deposited = IERC20(feeToken).balanceOf(target);
+        if (deposited == 0) return 0;
+        // A session cannot hold more; what is beyond stays for the next.
+        if (deposited > type(uint96).max) deposited = type(uint96).max;
         if (target.code.length == 0) new MockDepositAddress{salt: _salt(owner)}();
         uint256 before = _balance();
-        MockDepositAddress(target).collect(IERC20(feeToken));
+        MockDepositAddress(target).collect(feeToken, deposited);
         return _balance() - before;
     }
 
     function _refund(address owner, uint256 amount) internal {
-        if (amount == 0 || _push(owner, amount)) return;
-        _claimableTokens[owner] += amount;
-        emit RefundClaimable(owner, amount, 0);
+        uint256 unpaid = amount == 0 ? 0 : _push(owner, amount, 500_000);
+        if (unpaid == 0) return;
+        _claimableTokens[owner] += unpaid;
+        emit RefundClaimable(owner, unpaid, 0);
     }
 
     function _payEther(address to, uint256 amountWei) internal {
@@ -276,14 +271,17 @@ abstract contract MockSessions is IDtnAi, IDtnAiEvents {
         if (_balance() - before != amount) revert DtnAi_TransferInexact(amount, _balance() - before);
     }
 
-    function _push(address to, uint256 amount) private returns (bool) {
+    /// @dev Whether the token paid shows in the balance; nothing that it says is read.
+    function _push(address to, uint256 amount, uint256 gasLimit) private returns (uint256 unpaid) {
         uint256 before = _balance();
-        // Whether the token paid shows in the balance, and nothing it says does.
-        (bool done,) = feeToken.call(abi.encodeCall(IERC20.transfer, (to, amount)));
-        done;
-        uint256 left = before - _balance();
-        if (left != 0 && left != amount) revert DtnAi_TransferInexact(amount, left);
-        return left == amount;
+        bytes memory data = abi.encodeCall(IERC20.transfer, (to, amount));
+        address token = feeToken;
+        assembly ("memory-safe") {
+            pop(call(gasLimit, token, 0, add(data, 32), mload(data), 0, 0))
+        }
+        uint256 left = before > _balance() ? before - _balance() : 0;
+        if (left > amount) revert DtnAi_TransferInexact(amount, left);
+        return amount - left;
     }
 
     function _balance() private view returns (uint256) {
