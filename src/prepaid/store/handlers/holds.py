@@ -52,7 +52,7 @@ def hold(unit: Unit, wanted: Hold) -> Held | PlaceTaken | PrepaidError:
             return before
     granted = _obstacle(unit, wanted) or _reserve(unit, wanted)
     if isinstance(granted, PrepaidError) and wanted.keep_refusal:
-        remember_refusal(unit, wanted.session_id, wanted.key, "hold", _fingerprint(wanted), granted)
+        remember_refusal(unit, wanted.session_id, wanted.key, "hold", fingerprint_of(wanted), granted)
     if not isinstance(granted, int):
         return granted
     chat_no = wanted.place.chat_no if wanted.place else 0
@@ -61,7 +61,7 @@ def hold(unit: Unit, wanted: Hold) -> Held | PlaceTaken | PrepaidError:
         (
             wanted.session_id,
             wanted.key,
-            _fingerprint(wanted),
+            fingerprint_of(wanted),
             granted,
             wanted.sent,
             wanted.expires_ms,
@@ -76,7 +76,7 @@ def hold(unit: Unit, wanted: Hold) -> Held | PlaceTaken | PrepaidError:
     return Held(wanted.key, granted)
 
 
-def _fingerprint(wanted: Hold) -> bytes:
+def fingerprint_of(wanted: Hold) -> bytes:
     """What the key stands for. Takers share a session and its keys, so theirs say whose they are."""
     if wanted.lease_id is None:
         return wanted.fingerprint
@@ -85,7 +85,7 @@ def _fingerprint(wanted: Hold) -> bytes:
 
 def _held_before(unit: Unit, wanted: Hold) -> Held | PrepaidError | None:
     """What this key got earlier: the same hold, the same refusal, or a conflict."""
-    answered = earlier(unit, wanted.session_id, wanted.key, "hold", _fingerprint(wanted))
+    answered = earlier(unit, wanted.session_id, wanted.key, "hold", fingerprint_of(wanted))
     row = unit.one(_EARLIER_HOLD, (wanted.session_id, wanted.key))
     if answered is None and row is None:
         return None
@@ -95,7 +95,7 @@ def _held_before(unit: Unit, wanted: Hold) -> Held | PrepaidError | None:
     if isinstance(answered, PrepaidError):
         return answered
     fingerprint, amount, state = row
-    if fingerprint != _fingerprint(wanted):
+    if fingerprint != fingerprint_of(wanted):
         return IdempotencyConflict(wanted.key)
     return Held(wanted.key, amount, replayed=True, state=HoldState(state), response=answered)
 

@@ -13,9 +13,10 @@ from prepaid.store.handlers.replay import remember
 from prepaid.store.operations import Reconcile, Release, Settle, Settled
 from prepaid.store.unit import Unit, handles
 
-__all__ = ["release"]
+__all__ = ["COST_UNKNOWN", "release"]
 
-_COST_UNKNOWN = -1
+COST_UNKNOWN = -1
+"""The cost of a hold that was settled for nobody."""
 
 _RESOLVE = """
   UPDATE hold SET state = ?1, captured = CASE WHEN amount < ?2 THEN amount ELSE ?2 END, cost = ?2
@@ -159,7 +160,7 @@ def reconcile(unit: Unit, work: Reconcile) -> Settled | None:
         # Its caller, should it still come, must not take this for its own: the turn was not saved.
         unit.run(
             "UPDATE hold SET cost = ? WHERE key = ? AND session_id = ?",
-            (_COST_UNKNOWN, work.key, work.session_id),
+            (COST_UNKNOWN, work.key, work.session_id),
         )
         if exposure:
             post(unit, work.session_id, "exposure", "loss", "provider", exposure, work.key)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-import json
-from typing import Any
-
-from prepaid import errors
 from prepaid.errors import IdempotencyConflict, PrepaidError
+from prepaid.store.refusals import kept_form, refusal_of
 from prepaid.store.unit import Unit
 
 __all__ = ["earlier", "remember", "remember_refusal"]
@@ -30,7 +26,7 @@ def earlier(
         return IdempotencyConflict(key) if taken else None
     if (row[0], row[1]) != (kind, fingerprint):
         return IdempotencyConflict(key)
-    return str(row[3]) if row[2] == "done" else _refusal(json.loads(row[3]))
+    return str(row[3]) if row[2] == "done" else refusal_of(row[3])
 
 
 def remember(unit: Unit, session_id: str, key: str, kind: str, fingerprint: bytes, response: str) -> None:
@@ -41,22 +37,7 @@ def remember(unit: Unit, session_id: str, key: str, kind: str, fingerprint: byte
 def remember_refusal(
     unit: Unit, session_id: str, key: str, kind: str, fingerprint: bytes, error: PrepaidError
 ) -> None:
-    """Keep a refusal, with its numbers.
-
-    What does not exist keeps nothing, and a conflict is no refusal. Nor is what is kept back for money that is
-    only held: whoever is told to wait must be able to come back with the same key.
-    """
-    if isinstance(error, errors.NotFoundError | errors.IdempotencyConflict):
-        return
-    if isinstance(error, errors.InsufficientFunds) and error.is_held:
-        return
-    taken = inspect.signature(type(error)).parameters
-    fields = {name: value for name, value in vars(error).items() if name in taken}
-    response = json.dumps({"error": type(error).__name__, "fields": fields})
-    unit.run(_INSERT, (session_id, key, kind, fingerprint, "refused", response))
-
-
-def _refusal(stored: dict[str, Any]) -> PrepaidError:
-    """The error again, from its own fields: they are named as its constructor's parameters."""
-    kind: type[PrepaidError] = getattr(errors, stored["error"])
-    return kind(**stored["fields"])
+    """Keep a refusal, with its numbers, if it is one of those that are kept."""
+    response = kept_form(error)
+    if response is not None:
+        unit.run(_INSERT, (session_id, key, kind, fingerprint, "refused", response))
