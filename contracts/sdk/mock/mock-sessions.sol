@@ -21,9 +21,7 @@ abstract contract MockSessions is IDtnAi, IDtnAiEvents {
     }
 
     bytes4 private constant AUTHORIZE_VRS = bytes4(
-        keccak256(
-            "receiveWithAuthorization(address,address,uint256,uint256,uint256,bytes32,uint8,bytes32,bytes32)"
-        )
+        keccak256("receiveWithAuthorization(address,address,uint256,uint256,uint256,bytes32,uint8,bytes32,bytes32)")
     );
     bytes4 private constant AUTHORIZE_BYTES =
         bytes4(keccak256("receiveWithAuthorization(address,address,uint256,uint256,uint256,bytes32,bytes)"));

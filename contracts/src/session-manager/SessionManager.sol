@@ -68,7 +68,9 @@ contract SessionManager is Lifecycle {
         nonReentrant
         returns (bytes32 requestId)
     {
-        if (asked.callbackWei != msg.value) revert SessionManager_EtherMismatch(msg.value, asked.callbackWei);
+        if (asked.callbackWei != msg.value) {
+            revert SessionManager_EtherMismatch(msg.value, asked.callbackWei);
+        }
         if (sessionId == 0) (sessionId,) = _findOrCreate(msg.sender);
         return _request(msg.sender, sessionId, asked);
     }
@@ -89,7 +91,9 @@ contract SessionManager is Lifecycle {
         results = new IDtnAi.BatchResult[](batch.length);
         uint256 refusedWei;
         for (uint256 i = 0; i < batch.length; i++) {
-            try this.requestOf{value: batch[i].callbackWei}(msg.sender, sessionId, batch[i]) returns (bytes32 requestId) {
+            try this.requestOf{value: batch[i].callbackWei}(msg.sender, sessionId, batch[i]) returns (
+                bytes32 requestId
+            ) {
                 results[i].requestId = requestId;
             } catch (bytes memory reason) {
                 results[i].reason = reason;

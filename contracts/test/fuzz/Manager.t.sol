@@ -43,7 +43,9 @@ contract ManagerFuzzTest is ManagerFixture {
     }
 
     /// @dev Spec B8: the owner's loss is bounded, whatever the takers do in their leases.
-    function testFuzz_TakersNeverSpendMoreThanTheBudget(uint96 takerCap, uint96 budget, uint8[] calldata sizes) external {
+    function testFuzz_TakersNeverSpendMoreThanTheBudget(uint96 takerCap, uint96 budget, uint8[] calldata sizes)
+        external
+    {
         uint256 most = bound(budget, 1, 40 * USD);
         uint256 cap = bound(takerCap, 1, most);
         uint256 sessionId = create(ann, 50 * USD);
@@ -52,7 +54,8 @@ contract ManagerFuzzTest is ManagerFixture {
         for (uint256 i = 0; i < sizes.length && i < 8; i++) {
             Person memory taker = i % 2 == 0 ? bob : thief;
             vm.prank(taker.addr);
-            try manager.getFromPool() {} catch {
+            try manager.getFromPool() {}
+            catch {
                 continue;
             }
             uint256 before = free(sessionId);

@@ -253,12 +253,10 @@ contract MockDifferentialTest is Fixture {
         }
     }
 
-    function cast(
-        bytes32 id,
-        bytes[] memory candidates,
-        uint256[] memory preferences,
-        bytes[] memory responses
-    ) private returns (bool, bytes memory) {
+    function cast(bytes32 id, bytes[] memory candidates, uint256[] memory preferences, bytes[] memory responses)
+        private
+        returns (bool, bytes memory)
+    {
         bytes memory terms = termsBy[id];
         IDtnNodes.Ballot[] memory made = ballots(terms, candidates, preferences);
         vm.prank(thief.addr);

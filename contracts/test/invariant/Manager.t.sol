@@ -57,14 +57,24 @@ contract ManagerInvariantsTest is ManagerFixture {
         for (uint256 i = 0; i < 2_000; i++) {
             bytes32 word = keccak256(abi.encode(i));
             bytes4 action = ACTIONS[uint256(word) % ACTIONS.length];
-            (bool done,) = address(handler).call(
-                abi.encodeWithSelector(action, uint32(bytes4(word << 32)), uint32(bytes4(word << 64)), i % 2, i)
-            );
+            (bool done,) = address(handler)
+                .call(abi.encodeWithSelector(action, uint32(bytes4(word << 32)), uint32(bytes4(word << 64)), i % 2, i));
             vm.assertTrue(done);
         }
         string[13] memory deeds = [
-            "create", "renew", "close", "closeAll", "addToPool", "removeFromPool", "take", "giveBack", "ask", "answer",
-            "expire", "cleanUp", "withdraw"
+            "create",
+            "renew",
+            "close",
+            "closeAll",
+            "addToPool",
+            "removeFromPool",
+            "take",
+            "giveBack",
+            "ask",
+            "answer",
+            "expire",
+            "cleanUp",
+            "withdraw"
         ];
         for (uint256 i = 0; i < deeds.length; i++) {
             vm.assertGe(handler.count(deeds[i]), 1, deeds[i]);

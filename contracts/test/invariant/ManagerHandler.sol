@@ -72,7 +72,11 @@ contract ManagerHandler is Test {
 
     function renew(uint256 who, uint256 which, uint256 amount) external {
         uint256 sessionId = _session(which);
-        _call(_actor(who, sessionId), abi.encodeCall(manager.renewSession, (sessionId, bound(amount, 0, 20 * USD))), "renew");
+        _call(
+            _actor(who, sessionId),
+            abi.encodeCall(manager.renewSession, (sessionId, bound(amount, 0, 20 * USD))),
+            "renew"
+        );
     }
 
     function close(uint256 who, uint256 which) external {

@@ -73,10 +73,7 @@ abstract contract ManagerFixture is Fixture {
     }
 
     /// @dev Asks as `user`; the terms are for `respond`, from the AI contract's event.
-    function askOf(Person memory user, uint256 sessionId)
-        internal
-        returns (bytes32 requestId, bytes memory terms)
-    {
+    function askOf(Person memory user, uint256 sessionId) internal returns (bytes32 requestId, bytes memory terms) {
         return askOf(user, sessionId, hello());
     }
 

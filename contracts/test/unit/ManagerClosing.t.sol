@@ -27,9 +27,7 @@ contract ManagerClosingTest is ManagerFixture {
     function test_RevertWhen_TheSessionWasClosedBefore() external {
         uint256 sessionId = create(ann, MIN);
         close(ann, sessionId);
-        vm.expectRevert(
-            abi.encodeWithSelector(ISessionManager.SessionManager_SessionAlreadyClosed.selector, sessionId)
-        );
+        vm.expectRevert(abi.encodeWithSelector(ISessionManager.SessionManager_SessionAlreadyClosed.selector, sessionId));
         close(ann, sessionId);
     }
 
@@ -241,9 +239,7 @@ contract ManagerClosingTest is ManagerFixture {
 
     function test_RevertGiven_NothingCameBack() external {
         create(ann, MIN);
-        vm.expectRevert(
-            abi.encodeWithSelector(ISessionManager.SessionManager_NothingToWithdraw.selector, ann.addr)
-        );
+        vm.expectRevert(abi.encodeWithSelector(ISessionManager.SessionManager_NothingToWithdraw.selector, ann.addr));
         manager.withdraw(ann.addr);
     }
 
@@ -259,9 +255,7 @@ contract ManagerClosingTest is ManagerFixture {
 
     function test_RevertGiven_TheTokenStillRefusesTheUser() external {
         refundWaits();
-        vm.expectRevert(
-            abi.encodeWithSelector(ISessionManager.SessionManager_RefundRefused.selector, ann.addr, MIN)
-        );
+        vm.expectRevert(abi.encodeWithSelector(ISessionManager.SessionManager_RefundRefused.selector, ann.addr, MIN));
         manager.withdraw(ann.addr);
     }
 
@@ -277,9 +271,7 @@ contract ManagerClosingTest is ManagerFixture {
 
     function test_RevertGiven_ARefundOfSomebodyElse() external {
         refundWaits();
-        vm.expectRevert(
-            abi.encodeWithSelector(ISessionManager.SessionManager_NothingToWithdraw.selector, thief.addr)
-        );
+        vm.expectRevert(abi.encodeWithSelector(ISessionManager.SessionManager_NothingToWithdraw.selector, thief.addr));
         vm.prank(thief.addr);
         manager.withdrawTo(thief.addr);
     }

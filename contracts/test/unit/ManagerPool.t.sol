@@ -32,9 +32,7 @@ contract ManagerPoolTest is ManagerFixture {
     function test_RevertWhen_ThePooledSessionIsClosed() external {
         vm.prank(ann.addr);
         manager.closeSession(sessionId);
-        vm.expectRevert(
-            abi.encodeWithSelector(ISessionManager.SessionManager_SessionAlreadyClosed.selector, sessionId)
-        );
+        vm.expectRevert(abi.encodeWithSelector(ISessionManager.SessionManager_SessionAlreadyClosed.selector, sessionId));
         share(ann, sessionId, 1, 1);
     }
 
@@ -73,9 +71,7 @@ contract ManagerPoolTest is ManagerFixture {
 
     function test_RevertGiven_LessThanTheMinimumIsFree() external {
         spend(ann, sessionId, 40 * USD + 1);
-        vm.expectRevert(
-            abi.encodeWithSelector(ISessionManager.SessionManager_BalanceTooLow.selector, MIN - 1, MIN)
-        );
+        vm.expectRevert(abi.encodeWithSelector(ISessionManager.SessionManager_BalanceTooLow.selector, MIN - 1, MIN));
         share(ann, sessionId, 1, 1);
     }
 
@@ -233,9 +229,7 @@ contract ManagerPoolTest is ManagerFixture {
         vm.warp(deadline);
         bobAsks();
         vm.warp(deadline + 1);
-        vm.expectRevert(
-            abi.encodeWithSelector(ISessionManager.SessionManager_LeaseOver.selector, sessionId, deadline)
-        );
+        vm.expectRevert(abi.encodeWithSelector(ISessionManager.SessionManager_LeaseOver.selector, sessionId, deadline));
         bobAsks();
     }
 

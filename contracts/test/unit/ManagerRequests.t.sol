@@ -30,9 +30,7 @@ contract ManagerRequestsTest is ManagerFixture {
         vm.recordLogs();
         bytes32 requestId = prompt(MODEL, 0);
         assertLogged(
-            address(manager),
-            abi.encode(ISessionManager.AIRequestMade.selector, requestId, sessionId, ann.addr),
-            ""
+            address(manager), abi.encode(ISessionManager.AIRequestMade.selector, requestId, sessionId, ann.addr), ""
         );
         vm.assertEq(inFlight(sessionId), promptCost());
         (,, uint256 lastUsed,, uint256 requests) = manager.getSessionStats(sessionId);
@@ -44,9 +42,7 @@ contract ManagerRequestsTest is ManagerFixture {
         create(ann, 20 * USD);
         bytes32[] memory system = DtnDefaults.defaultSystemTrust();
         vm.expectRevert(
-            abi.encodeWithSelector(
-                ISessionManager.SessionManager_CostAboveMax.selector, promptCost(), promptCost() - 1
-            )
+            abi.encodeWithSelector(ISessionManager.SessionManager_CostAboveMax.selector, promptCost(), promptCost() - 1)
         );
         vm.prank(ann.addr);
         manager.makeAIRequest("Why?", MODEL, system, promptCost() - 1);
@@ -55,9 +51,7 @@ contract ManagerRequestsTest is ManagerFixture {
     /// @dev Spec A11.
     function test_RevertWhen_TheModelIsNotOffered() external {
         create(ann, 20 * USD);
-        vm.expectRevert(
-            abi.encodeWithSelector(IDtnAiEvents.DtnAi_ModelNotSupported.selector, keccak256("gpt-0"))
-        );
+        vm.expectRevert(abi.encodeWithSelector(IDtnAiEvents.DtnAi_ModelNotSupported.selector, keccak256("gpt-0")));
         prompt("gpt-0", 0);
     }
 
@@ -86,9 +80,7 @@ contract ManagerRequestsTest is ManagerFixture {
         uint256 sessionId = create(ann, MIN);
         vm.prank(ann.addr);
         manager.closeSession(sessionId);
-        vm.expectRevert(
-            abi.encodeWithSelector(ISessionManager.SessionManager_SessionAlreadyClosed.selector, sessionId)
-        );
+        vm.expectRevert(abi.encodeWithSelector(ISessionManager.SessionManager_SessionAlreadyClosed.selector, sessionId));
         ask_(ann, sessionId, hello());
     }
 
@@ -116,9 +108,7 @@ contract ManagerRequestsTest is ManagerFixture {
         IDtnAi.BatchRequest memory dear = hello();
         dear.request.totalFeePerRes = MIN;
         vm.expectRevert(
-            abi.encodeWithSelector(
-                IDtnAiEvents.DtnAi_InsufficientFunds.selector, sessionId, MIN + 5 * FEE_REQ, MIN
-            )
+            abi.encodeWithSelector(IDtnAiEvents.DtnAi_InsufficientFunds.selector, sessionId, MIN + 5 * FEE_REQ, MIN)
         );
         ask_(ann, sessionId, dear);
     }
@@ -138,9 +128,7 @@ contract ManagerRequestsTest is ManagerFixture {
         for (uint256 i = 0; i < targets.length; i++) {
             IDtnAi.BatchRequest memory asked = hello();
             asked.callback.target = targets[i];
-            vm.expectRevert(
-                abi.encodeWithSelector(ISessionManager.SessionManager_TargetForbidden.selector, targets[i])
-            );
+            vm.expectRevert(abi.encodeWithSelector(ISessionManager.SessionManager_TargetForbidden.selector, targets[i]));
             ask_(ann, sessionId, asked);
         }
     }
@@ -339,9 +327,7 @@ contract ManagerRequestsTest is ManagerFixture {
         IDtnAi.BatchRequest memory asked = hello();
         asked.callbackGas = 600_000;
         vm.recordLogs();
-        target.execute(
-            address(manager), abi.encodeWithSelector(bytes4(keccak256(bytes(MAKE_ONE))), sessionId, asked)
-        );
+        target.execute(address(manager), abi.encodeWithSelector(bytes4(keccak256(bytes(MAKE_ONE))), sessionId, asked));
         bytes memory terms = publishedTerms();
         target.setMood(TargetMock.Mood.CLOSE, sessionId);
         answer(terms, "hi");

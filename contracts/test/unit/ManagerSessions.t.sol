@@ -15,9 +15,7 @@ contract ManagerSessionsTest is ManagerFixture {
 
     /// @dev Spec B1.
     function test_RevertWhen_TheBalanceIsBelowTheMinimum() external {
-        vm.expectRevert(
-            abi.encodeWithSelector(ISessionManager.SessionManager_BalanceTooLow.selector, MIN - 1, MIN)
-        );
+        vm.expectRevert(abi.encodeWithSelector(ISessionManager.SessionManager_BalanceTooLow.selector, MIN - 1, MIN));
         create(ann, MIN - 1);
     }
 
@@ -167,9 +165,7 @@ contract ManagerSessionsTest is ManagerFixture {
         uint256 sessionId = create(ann, MIN);
         vm.startPrank(ann.addr);
         manager.closeSession(sessionId);
-        vm.expectRevert(
-            abi.encodeWithSelector(ISessionManager.SessionManager_SessionAlreadyClosed.selector, sessionId)
-        );
+        vm.expectRevert(abi.encodeWithSelector(ISessionManager.SessionManager_SessionAlreadyClosed.selector, sessionId));
         manager.renewSession(sessionId, 1);
     }
 

@@ -87,9 +87,8 @@ contract MockDtnAiTest is Test {
         WalletMock wallet = new WalletMock(owner.addr);
         token.mint(address(wallet), USD);
         bytes memory signature = authorization(address(wallet));
-        uint256 sessionId = mock.startUserSessionWithAuthorization(
-            address(wallet), USD, 0, block.timestamp + 1, "nonce", signature
-        );
+        uint256 sessionId =
+            mock.startUserSessionWithAuthorization(address(wallet), USD, 0, block.timestamp + 1, "nonce", signature);
         assertStarted(sessionId, address(wallet));
     }
 
@@ -131,9 +130,7 @@ contract MockDtnAiTest is Test {
 
     function test_RevertWhen_ARankRequestIsAnsweredWithOneResponse() external {
         bytes32 requestId = user.askRanked("Why?");
-        vm.expectRevert(
-            abi.encodeWithSelector(MockDtnAi.DtnAi_WrongAggregation.selector, IDtnAi.AggregationType.RANK)
-        );
+        vm.expectRevert(abi.encodeWithSelector(MockDtnAi.DtnAi_WrongAggregation.selector, IDtnAi.AggregationType.RANK));
         mock.answer(requestId, "Because.");
     }
 
@@ -145,9 +142,7 @@ contract MockDtnAiTest is Test {
 
     function test_RevertWhen_RankedCandidatesAnswerOneThatIsNotRanked() external {
         bytes32 requestId = user.ask("Why?");
-        vm.expectRevert(
-            abi.encodeWithSelector(MockDtnAi.DtnAi_WrongAggregation.selector, IDtnAi.AggregationType.ANY)
-        );
+        vm.expectRevert(abi.encodeWithSelector(MockDtnAi.DtnAi_WrongAggregation.selector, IDtnAi.AggregationType.ANY));
         mock.answerRanked(requestId, new bytes[](1));
     }
 
@@ -228,9 +223,7 @@ contract Oracle is WithDtnAi {
             sessionId,
             ai.modelId("gpt-4"),
             routing,
-            IDtnAi.DtnRequest(
-                abi.encode(DtnDefaults.singleArray(question)), "", IDtnAi.CallType.DIRECT, 10, 20, 1_000
-            ),
+            IDtnAi.DtnRequest(abi.encode(DtnDefaults.singleArray(question)), "", IDtnAi.CallType.DIRECT, 10, 20, 1_000),
             IDtnAi.CallBack(this.onAnswer.selector, this.onFailure.selector, address(this)),
             address(this),
             1_000_000
