@@ -32,6 +32,7 @@ from prepaid.errors import (
 )
 from prepaid.money import AMOUNT_MAX, currency
 from prepaid.records import Account, SessionState
+from prepaid.store.contract import Store
 from prepaid.store.operations import (
     Deposit,
     Fund,
@@ -47,7 +48,6 @@ from prepaid.store.operations import (
     Settled,
     Withdraw,
 )
-from prepaid.store.sqlite.store import SqliteStore
 
 __all__ = [
     "KEY_LENGTH_MAX",
@@ -107,7 +107,7 @@ def fingerprint(*content: object) -> bytes:
 class Ledger:
     """Money operations on one store. Cheap to make; keeps nothing of its own."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
 
     def account(self, session_id: str, owner: str) -> Account:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from pathlib import Path
 
 from prepaid.config import Settings
+from prepaid.errors import ConfigError
 from prepaid.ledger import Ledger
 from prepaid.meter import Meter
 from prepaid.models.catalogue import Catalogue
 from prepaid.models.contract import Model
 from prepaid.relay import Relay
-from prepaid.store.sqlite.store import SqliteStore, now_ms
+from prepaid.store.contract import Store
 from prepaid.turns import Turns
 
-__all__ = ["Runtime", "now_ms"]
+__all__ = ["Runtime"]
 
 
 class Runtime:
@@ -33,12 +33,12 @@ class Runtime:
         models: Iterable[Model] = (),
         logger: logging.Logger | None = None,
         *,
-        clock: Callable[[], int] = now_ms,
+        clock: Callable[[], int] | None = None,
     ) -> None:
         self.settings = settings
         self.logger = logger or logging.getLogger("prepaid")
         self.catalogue = Catalogue(settings, models)
-        self.store = SqliteStore(Path(settings.database_path), clock=clock)
+        self.store = _opened(settings, clock)
         self.ledger = Ledger(self.store)
         self.meter = Meter(self.ledger, timedelta(seconds=settings.hold_seconds))
         self.turns = Turns(self.meter, settings.default_output_tokens)
@@ -54,3 +54,20 @@ class Runtime:
         await self.meter.aclose()
         await self.store.aclose()
         await self.catalogue.aclose()
+
+
+def _opened(settings: Settings, clock: Callable[[], int] | None) -> Store:
+    """The store on the database that the settings name; only its own libraries are imported."""
+    file = settings.database_file
+    if file is not None:
+        from prepaid.store.sqlite.store import SqliteStore  # noqa: PLC0415
+
+        return SqliteStore(file, clock=clock)
+    try:
+        from prepaid.store.postgres.store import PostgresStore  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"The database is PostgreSQL, and the package {error.name} is not installed.",
+            remedy='Install it: pip install "prepaid[postgres]"',
+        ) from error
+    return PostgresStore(settings.database, clock=clock)

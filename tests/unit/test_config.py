@@ -190,9 +190,11 @@ def test_models_are_routed_to_upstreams():
 
 
 def test_the_database_is_a_path_or_url():
-    assert Settings(database="sqlite:///a.db").database_path == "a.db"
-    assert Settings(database="sqlite:////var/a.db").database_path == "/var/a.db"
-    assert Settings(database="b.db").database_path == "b.db"
+    assert Settings(database="sqlite:///a.db").database_file == Path("a.db")
+    assert Settings(database="sqlite:////var/a.db").database_file == Path("/var/a.db")
+    assert Settings(database="b.db").database_file == Path("b.db")
+    assert Settings(database="postgresql://ann@db.example/prepaid").database_file is None
+    assert Settings(database="postgres:///prepaid").database_file is None
 
 
 @given(st.integers(0, 10**12))

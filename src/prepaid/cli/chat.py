@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -71,7 +70,7 @@ def chat(
     settings = read_settings(database)
     if session_id is not None or lease is not None:
         must_exist(settings)
-    elif fund is None and not Path(settings.database_path).exists():
+    elif fund is None and (file := settings.database_file) is not None and not file.exists():
         raise _no_money(user or _login_name())
     try:
         with asyncio.Runner() as runner:

@@ -30,8 +30,6 @@ _ZERO: Final = re.compile(r"0+(\.0*)?(\s*[A-Za-z]+)?")
 @refusals_told
 def show(database: Database = None, as_json: AsJson = False) -> None:
     """Every setting with its value and where that comes from. Secrets are masked."""
-    from pathlib import Path
-
     from prepaid.cli.settings_view import effective
 
     settings = read_settings(database)
@@ -39,7 +37,8 @@ def show(database: Database = None, as_json: AsJson = False) -> None:
     async def work(manager: SessionManager) -> dict[str, str]:
         return workspace_of(manager).store.reads.settings()
 
-    stored = run(database, work) if Path(settings.database_path).exists() else {}
+    file = settings.database_file
+    stored = run(database, work) if file is None or file.exists() else {}
     found = effective(settings, stored, is_named=database is not None)
     if as_json:
         write_json({line.name: {"value": line.value, "source": line.source} for line in found})

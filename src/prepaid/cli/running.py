@@ -70,11 +70,10 @@ def must_exist(settings: Settings) -> None:
     Raises:
         NotFoundError: there is no such file.
     """
-    from pathlib import Path
-
-    if not Path(settings.database_path).exists():
+    file = settings.database_file
+    if file is not None and not file.exists():
         raise NotFoundError(
-            f"There is no database {settings.database_path}.",
+            f"There is no database {file}.",
             remedy="Name another with --database, or make it by opening a first session: "
             'prepaid session create USER --fund "10 USD"',
         )

@@ -49,6 +49,7 @@ __all__ = [
 
 FILE_NAME: Final = "prepaid.toml"
 OFFLINE: Final = "offline"
+_SERVERS: Final = ("postgresql://", "postgres://")
 
 
 class Settings(BaseSettings):
@@ -110,9 +111,14 @@ class Settings(BaseSettings):
         return currency(self.currency)
 
     @property
-    def database_path(self) -> str:
-        """The file behind ``database``: ``sqlite:///a.db`` is relative, ``sqlite:////a.db`` absolute."""
-        return self.database.removeprefix("sqlite:///")
+    def database_file(self) -> Path | None:
+        """The file behind ``database``: ``sqlite:///a.db`` is relative, ``sqlite:////a.db`` absolute.
+
+        ``None`` where it is on a server.
+        """
+        if self.database.startswith(_SERVERS):
+            return None
+        return Path(self.database.removeprefix("sqlite:///"))
 
     def upstream_of(self, model: str) -> str | None:
         """The upstream that serves ``model``: the first that lists it, else the longest prefix."""
@@ -143,9 +149,10 @@ class Settings(BaseSettings):
     @field_validator("database")
     @classmethod
     def _known_database(cls, database: str) -> str:
-        scheme, separator, _ = database.partition("://")
-        if separator and (scheme != "sqlite" or not database.startswith("sqlite:///")):
-            raise ValueError("it must be a path or a sqlite:/// URL")
+        if database.startswith(_SERVERS):
+            return database
+        if "://" in database and not database.startswith("sqlite:///"):
+            raise ValueError("it must be a path, a sqlite:/// URL or a postgresql:// URL")
         if not database.removeprefix("sqlite:///"):
             raise ValueError("it names no file")
         return database

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from prepaid.store.contract import Store
 from prepaid.store.operations import PlaceTaken, Reconcile
-from prepaid.store.sqlite.store import SqliteStore
 
 __all__ = ["PlaceQueue"]
 
@@ -17,7 +17,7 @@ _WAIT_SECONDS_MAX: Final = 0.1
 class PlaceQueue:
     """One turn's wait, longer from time to time."""
 
-    def __init__(self, store: SqliteStore, session_id: str) -> None:
+    def __init__(self, store: Store, session_id: str) -> None:
         self._store = store
         self._session_id = session_id
         self._seconds = _WAIT_SECONDS_MIN

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 from prepaid.config import Settings
 from prepaid.errors import ConfigError
 from prepaid.models.contract import Model
-from prepaid.runtime import Runtime, now_ms
+from prepaid.runtime import Runtime
 from prepaid.sessions.cleanup import Cleaner
 from prepaid.sessions.events import Event, EventStream
 from prepaid.sessions.fetching import Fetching
@@ -58,7 +58,7 @@ class SessionManager(Fetching, KeyRing, Pooling, Restoring, Upkeep):
         logger: logging.Logger | None = None,
         models: Iterable[Model] = (),
         settings: Settings | None = None,
-        clock: Callable[[], int] = now_ms,
+        clock: Callable[[], int] | None = None,
     ) -> None:
         sessions = {
             "max_active_sessions": max_active_sessions,

@@ -44,7 +44,7 @@ async def apply_batch(connection: Connection, operations: list[Operation], now_m
     return results
 
 
-async def _in_memory(connection: Connection, operations: list[Operation], now_ms: int) -> list[object]:
+async def _in_memory(connection: Connection, operations: list[Any], now_ms: int) -> list[object]:
     book = await load(connection, operations, now_ms)
     results = [_HOT[type(operation)](book, operation) for operation in operations]
     await save(connection, book)

@@ -19,6 +19,7 @@ import asyncpg
 from prepaid.store.group_commit import BUSY_SECONDS, Batches
 from prepaid.store.operations import Operation
 from prepaid.store.postgres.batch import apply_batch
+from prepaid.store.postgres.book.columns import texts
 from prepaid.store.postgres.connection import LOST, Connection, connect, is_lost, raise_translated
 from prepaid.store.postgres.locks import names_of, sessions_of
 
@@ -53,7 +54,7 @@ _TAKE_NAMES: Final = """
 # The lane's row is written after all locks are there, so what it says is the time of the batch.
 _BEGIN: Final = f"""
   WITH locked AS MATERIALIZED (
-    SELECT 1 FROM account WHERE session_id = ANY($1) ORDER BY session_id FOR UPDATE
+    SELECT 1 FROM account WHERE session_id = ANY($1::text::text[]) ORDER BY session_id FOR UPDATE
   )
   UPDATE lane SET batch = $2, written_ms = {_NOW}
   WHERE lane_id = $3 AND (SELECT count(*) FROM locked) >= 0 RETURNING written_ms"""
@@ -145,7 +146,7 @@ class Lane(Batches):
         names = names_of(operations)
         if names:
             await connection.execute(_TAKE_NAMES, names)
-        now_ms = await connection.fetchval(_BEGIN, sessions_of(operations), self._batch, self._lane_id)
+        now_ms = await connection.fetchval(_BEGIN, texts(sessions_of(operations)), self._batch, self._lane_id)
         self._now(now_ms)
         return await apply_batch(connection, operations, self._clock() if self._clock else now_ms)
 

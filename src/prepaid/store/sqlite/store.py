@@ -39,17 +39,17 @@ class SqliteStore:
         self,
         path: Path,
         *,
-        clock: Callable[[], int] = now_ms,
+        clock: Callable[[], int] | None = None,
         vfs: str | None = None,
         busy_seconds: float = BUSY_SECONDS,
     ) -> None:
         self.path = path
-        self.clock = clock
+        self.clock = clock or now_ms
         self._vfs = vfs
         connection = open_writer(path, vfs=vfs)
         try:
             self.reads = self._open_reads()
-            unit = Unit(connection, clock)
+            unit = Unit(connection, self.clock)
         except BaseException:
             connection.close(True)
             raise

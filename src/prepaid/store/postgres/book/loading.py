@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from prepaid.store.operations import Hold, Operation, Progress, Reconcile, Release, Settle
+from prepaid.store.operations import Hold, Progress, Reconcile, Release, Settle
+from prepaid.store.postgres.book.columns import numbers, texts
 from prepaid.store.postgres.book.rows import (
     AccountRow,
     Book,
@@ -23,21 +24,21 @@ HotOperation = Hold | Settle | Release | Progress | Reconcile
 
 # What holds point to (a chat, a lease, a key) is read together with them.
 _LOAD: Final = """
-  WITH wanted AS (SELECT * FROM unnest($2::text[], $3::text[]) AS pair (session_id, key)),
+  WITH wanted AS (SELECT * FROM unnest($2::text::text[], $3::text::text[]) AS pair (session_id, key)),
   found AS MATERIALIZED (SELECT hold.* FROM wanted JOIN hold USING (session_id, key)),
   chats AS (
-    SELECT * FROM unnest($4::text[], $5::bigint[]) AS pair (session_id, chat_no)
+    SELECT * FROM unnest($4::text::text[], $5::text::bigint[]) AS pair (session_id, chat_no)
     UNION SELECT session_id, chat_no FROM found WHERE chat_no > 0),
   leases AS (
-    SELECT * FROM unnest($6::text[], $7::text[]) AS pair (session_id, lease_id)
+    SELECT * FROM unnest($6::text::text[], $7::text::text[]) AS pair (session_id, lease_id)
     UNION SELECT session_id, lease_id FROM found WHERE lease_id IS NOT NULL),
   keys AS (
-    SELECT * FROM unnest($8::text[], $9::bigint[]) AS pair (holder, number)
+    SELECT * FROM unnest($8::text::text[], $9::text::bigint[]) AS pair (holder, number)
     UNION SELECT session_id, key_no FROM found WHERE key_no IS NOT NULL)
   SELECT
     ARRAY(SELECT ROW(session_id, owner, state, available, held, spent, refunded, request_count, last_used_ms,
                      expires_ms, line_count, head)
-          FROM account WHERE session_id = ANY($1::text[])),
+          FROM account WHERE session_id = ANY($1::text::text[])),
     ARRAY(SELECT ROW(session_id, key, fingerprint, amount, state, captured, cost, delivered, sent, expires_ms,
                      actor, chat_no, lease_id, key_no) FROM found),
     ARRAY(SELECT ROW(session_id, key, kind, fingerprint, status, response)
@@ -52,18 +53,18 @@ _LOAD: Final = """
           FROM keys JOIN api_key USING (holder, number))"""
 
 
-async def load(connection: Connection, operations: Sequence[Operation], now_ms: int) -> Book:
+async def load(connection: Connection, operations: Sequence[HotOperation], now_ms: int) -> Book:
     """The rows of these operations, whose accounts are locked."""
     holds = [each for each in operations if isinstance(each, Hold)]
     # A fresh key of ours has no past.
     known = [each for each in operations if not isinstance(each, Hold) or each.keep_refusal]
     row = await connection.fetchrow(
         _LOAD,
-        list({each.session_id for each in operations}),
-        *_columns((each.session_id, each.key) for each in known),  # type: ignore[attr-defined]
-        *_columns((each.session_id, each.place.chat_no) for each in holds if each.place),
-        *_columns((each.session_id, each.lease_id) for each in holds if each.lease_id is not None),
-        *_columns((each.session_id, each.key_no) for each in holds if each.key_no is not None),
+        texts(list({each.session_id for each in operations})),
+        *_pairs(texts, ((each.session_id, each.key) for each in known)),
+        *_pairs(numbers, ((each.session_id, each.place.chat_no) for each in holds if each.place)),
+        *_pairs(texts, ((each.session_id, each.lease_id) for each in holds if each.lease_id is not None)),
+        *_pairs(numbers, ((each.session_id, each.key_no) for each in holds if each.key_no is not None)),
     )
     accounts, found, kept, chats, leases, keys = row
     return Book(
@@ -77,7 +78,10 @@ async def load(connection: Connection, operations: Sequence[Operation], now_ms: 
     )
 
 
-def _columns(pairs: Iterable[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
+def _pairs(write: Callable[[Sequence[Any]], str], pairs: Iterable[tuple[str, Any]]) -> tuple[str, str]:
     """Distinct pairs, as two arrays."""
     distinct = dict.fromkeys(pairs)
-    return [pair[0] for pair in distinct], [pair[1] for pair in distinct]
+    if not distinct:
+        return "{}", "{}"
+    firsts, seconds = zip(*distinct, strict=True)
+    return texts(firsts), write(seconds)

@@ -7,6 +7,7 @@ from functools import cache
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
+from prepaid.store.postgres.book.columns import LITERALS
 from prepaid.store.postgres.book.rows import (
     AccountRow,
     Book,
@@ -109,12 +110,14 @@ _PARTS: Final = (
 async def save(connection: Connection, book: Book) -> None:
     """Write the rows that were changed and those that are new."""
     wanted: list[int] = []
-    arrays: list[Sequence[Any]] = []
+    arrays: list[str] = []
     for number, part in enumerate(_PARTS):
         rows = part.rows(book)
         if rows:
             wanted.append(number)
-            arrays += zip(*map(part.columns, rows), strict=True)
+            columns = zip(*map(part.columns, rows), strict=True)
+            kinds = part.types.split()
+            arrays += [LITERALS[kind](column) for kind, column in zip(kinds, columns, strict=True)]
     if wanted:
         await connection.execute(_statement(tuple(wanted)), *arrays)
 
@@ -126,7 +129,7 @@ def _statement(wanted: tuple[int, ...]) -> str:
     clauses = []
     for number in wanted:
         types = _PARTS[number].types.split()
-        arrays = ", ".join(f"${place + at}::{kind}[]" for at, kind in enumerate(types, start=1))
+        arrays = ", ".join(f"${place + at}::text::{kind}[]" for at, kind in enumerate(types, start=1))
         letters = ", ".join("abcdefghijklmn"[: len(types)])
         place += len(types)
         clauses.append(_PARTS[number].statement.format(new=f"unnest({arrays}) AS new ({letters})"))
