@@ -8,7 +8,7 @@ import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.so
 
 import {SessionManager} from "../../src/session-manager/SessionManager.sol";
 import {ManagerFixture} from "../kit/ManagerFixture.sol";
-import {FeeTokenMock} from "../kit/Tokens.sol";
+import {FeeTokenMock, TetherMock} from "../kit/Tokens.sol";
 
 contract ManagerSessionsTest is ManagerFixture {
     // ────────────────────────────────────────── createSession ────────────────────────────────────────
@@ -39,6 +39,21 @@ contract ManagerSessionsTest is ManagerFixture {
             abi.encodeWithSelector(ISessionManager.SessionManager_TransferInexact.selector, 100 * USD, 99 * USD)
         );
         other.createSession(100 * USD);
+    }
+
+    /// @dev Spec A1: USDT on Ethereum.
+    function test_GivenATokenThatReturnsNothingAnywhere() external {
+        TetherMock tether = new TetherMock(6);
+        SessionManager other =
+            new SessionManager(address(deployAi(address(tether), admin.addr)), admin.addr, settings());
+        tether.mint(ann.addr, FUNDS);
+        vm.startPrank(ann.addr);
+        tether.approve(address(other), FUNDS);
+        uint256 sessionId = other.createSession(MIN);
+        other.renewSession(sessionId, MIN);
+        vm.assertEq(tether.balanceOf(ann.addr), FUNDS - 2 * MIN);
+        other.closeSession(sessionId);
+        vm.assertEq(tether.balanceOf(ann.addr), FUNDS);
     }
 
     /// @dev Spec B1, B12.
