@@ -1,13 +1,18 @@
-"""Databases for all tests; which tests are slow; and that in CI a test that is skipped has failed: what was not run was not shown."""
+"""Databases for all tests, and which tests are slow.
+
+In CI a test that is skipped has failed: what was not run was not shown.
+"""
 
 import os
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from postgres_server import GIVEN, QUICK, Databases, OwnServer
+from stores import DATABASES
 
-FOLDERS = ("integration", "faults", "properties", "clients", "gateway/proof")
+FOLDERS = ("integration", "faults", "properties", "clients", "gateway/proof", "postgres")
 SLOW = tuple(Path(__file__).parent / folder for folder in FOLDERS)
 """Processes, servers, documentation, power cuts and long random runs: too slow for the development loop."""
 
@@ -34,6 +39,38 @@ def given_postgres():
     databases = Databases(GIVEN)
     yield databases
     databases.close()
+
+
+@pytest.fixture(params=DATABASES)
+def database(request):
+    """``sqlite``, ``postgres``, or ``given-postgres`` for a server that somebody else has set up."""
+    return request.param
+
+
+@pytest.fixture
+def new_where(database, request, tmp_path):
+    """Makes empty databases; says where they are."""
+    if database == "sqlite":
+        names = count()
+        yield lambda: tmp_path / f"ledger{next(names)}.db"
+        return
+    made = []
+    databases = request.getfixturevalue("postgres" if database == "postgres" else "given_postgres")
+
+    def new():
+        made.append(databases.new())
+        return made[-1]
+
+    yield new
+    is_as_it_was = "by_hand" not in request.fixturenames
+    for url in made:
+        (databases.give_back if is_as_it_was else databases.drop)(url)
+
+
+@pytest.fixture
+def where(new_where):
+    """Where an empty database is."""
+    return new_where()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -13,10 +13,10 @@ from random import Random
 import pytest
 
 from prepaid.records import HoldState
-from prepaid.store.sqlite.store import SqliteStore
 from store.books import assert_sound
 from store.processes import Worker
 from store.workload import at_once, lines, requests, sessions, summary
+from stores import open_store
 
 SEED = 20_264
 CLIENTS = 4
@@ -25,7 +25,7 @@ PROCESSES = 2
 
 
 async def prepared(path):
-    store = SqliteStore(path)
+    store = open_store(path)
     await at_once(store.submit, sessions())
     await store.aclose()
 
@@ -66,19 +66,19 @@ def survived(reads, kind, session_id, key, captured) -> bool:
             return ("fund", key) in lines(reads, session_id)
 
 
-def kill_and_look(directory, rounds, seed) -> int:
+def kill_and_look(new_where, rounds, seed) -> int:
     rng, total = Random(seed), 0
-    for number in range(rounds):
-        path = directory / f"{number}.db"
+    for _ in range(rounds):
+        path = new_where()
         asyncio.run(prepared(path))
         acknowledged = killed(path, rng)
-        asyncio.run(examined(path, acknowledged))
+        asyncio.run(examined(path, acknowledged, new_where()))
         total += len(acknowledged)
     return total
 
 
-async def examined(path, acknowledged) -> None:
-    store = SqliteStore(path)
+async def examined(path, acknowledged, other) -> None:
+    store = open_store(path)
     assert lost(store.reads, acknowledged) == []
     await assert_sound(store)
     works = [
@@ -91,24 +91,24 @@ async def examined(path, acknowledged) -> None:
         answers = await at_once(store.submit, works)
         assert [answer for answer in answers if isinstance(answer, Exception)] == []
     await assert_sound(store)
-    assert summary(store.reads) == await undisturbed(path.with_suffix(".undisturbed"), works)
+    assert summary(store.reads) == await undisturbed(other, works)
     await store.aclose()
 
 
 async def undisturbed(path, works):
-    store = SqliteStore(path)
+    store = open_store(path)
     await at_once(store.submit, [*sessions(), *works])
     end = summary(store.reads)
     await store.aclose()
     return end
 
 
-def test_nothing_acknowledged_is_lost(tmp_path):
+def test_nothing_acknowledged_is_lost(new_where):
     """Guarantee 6."""
-    assert kill_and_look(tmp_path, 2, SEED) > 20
+    assert kill_and_look(new_where, 2, SEED) > 20
 
 
 @pytest.mark.slow
-def test_nothing_acknowledged_is_lost_in_many_rounds(tmp_path):
+def test_nothing_acknowledged_is_lost_in_many_rounds(new_where):
     """Guarantee 6."""
-    assert kill_and_look(tmp_path, 30, SEED + 1) > 500
+    assert kill_and_look(new_where, 30, SEED + 1) > 500

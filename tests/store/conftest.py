@@ -1,7 +1,4 @@
-"""A store to test, and others on the same database: each test runs on every database there is.
-
-Only this file knows which database it is.
-"""
+"""A store to test, and others on the same database: each test runs on every database there is."""
 
 from __future__ import annotations
 
@@ -12,17 +9,10 @@ from functools import partial
 import apsw
 import pytest
 
-from postgres_server import GIVEN, execute
-from prepaid.store.postgres.store import PostgresStore
-from prepaid.store.sqlite.store import SqliteStore
+import stores
+from postgres_server import execute
 
 from .books import Clock, assert_sound, create
-
-DATABASES = [
-    "sqlite",
-    pytest.param("postgres", marks=pytest.mark.slow),
-    *([pytest.param("given-postgres", marks=pytest.mark.slow)] if GIVEN else []),
-]
 
 
 @pytest.fixture
@@ -30,28 +20,9 @@ def clock():
     return Clock()
 
 
-@pytest.fixture(params=DATABASES)
-def database(request):
-    return request.param
-
-
 @pytest.fixture
-def new_store(database, request, tmp_path):
-    """Makes stores on the database of this test."""
-    if database == "sqlite":
-        yield partial(SqliteStore, tmp_path / "ledger.db")
-        return
-    databases = request.getfixturevalue("postgres" if database == "postgres" else "given_postgres")
-    url = databases.new()
-    yield partial(PostgresStore, url)
-    is_as_it_was = "by_hand" not in request.fixturenames
-    (databases.give_back if is_as_it_was else databases.drop)(url)
-
-
-@pytest.fixture
-def by_hand(database, new_store):
+def by_hand(database, where):
     """Runs statements on the database as no store would. Values of bytes are written ``x'00'``."""
-    (where,) = new_store.args
     return partial(sqlite_by_hand if database == "sqlite" else postgres_by_hand, where)
 
 
@@ -67,12 +38,12 @@ def postgres_by_hand(url, *statements):
 
 
 @pytest.fixture
-async def open_store(new_store, clock):
+async def open_store(where, clock):
     """Opens one more store, as another process would, on the database of this test."""
     opened = []
 
     def opening():
-        opened.append(new_store(clock=clock))
+        opened.append(stores.open_store(where, clock=clock))
         return opened[-1]
 
     yield opening

@@ -14,7 +14,7 @@ TESTS = Path(__file__).parents[1]
 class Worker:
     """One process; ``told`` is what it said so far."""
 
-    def __init__(self, work: str, path: Path, *arguments: object) -> None:
+    def __init__(self, work: str, path: object, *arguments: object) -> None:
         command = [sys.executable, "-m", "store.worker", work, str(path), *map(str, arguments)]
         environment = {**os.environ, "PYTHONPATH": str(TESTS)}
         self.process = subprocess.Popen(

@@ -9,12 +9,12 @@ import asyncio
 import json
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from prepaid.errors import PrepaidError
+from prepaid.store.contract import Store
 from prepaid.store.operations import Held, Limits, Operation, TakeFromPool
-from prepaid.store.sqlite.store import SqliteStore
+from stores import open_store
 
 from .books import create, hold
 from .workload import Journal, perform, requests
@@ -30,7 +30,7 @@ def begin() -> None:
     sys.stdin.readline()
 
 
-async def counted(store: SqliteStore, works: list[Operation]) -> None:
+async def counted(store: Store, works: list[Operation]) -> None:
     """How many of them were accepted, and why the others were not."""
     answers = await asyncio.gather(*map(store.submit, works), return_exceptions=True)
     refusals = [
@@ -41,9 +41,9 @@ async def counted(store: SqliteStore, works: list[Operation]) -> None:
     tell("done", len(works) - len(refusals), sorted(set(refusals)))
 
 
-async def spend(path: Path, number: int, clients: int, count: int) -> None:
+async def spend(path: str, number: int, clients: int, count: int) -> None:
     """Requests of several clients; each answer is told once it is acknowledged."""
-    store = SqliteStore(path)
+    store = open_store(path)
     begin()
 
     async def submit(work: Operation) -> Any:
@@ -66,10 +66,10 @@ async def spend(path: Path, number: int, clients: int, count: int) -> None:
 
 
 async def grab(
-    path: Path, number: int, session_id: str, amount: int, times: int, key_no: int | None = None
+    path: str, number: int, session_id: str, amount: int, times: int, key_no: int | None = None
 ) -> None:
     """So many holds at once, perhaps all with one API key."""
-    store = SqliteStore(path)
+    store = open_store(path)
     begin()
     fields = {"expires_ms": 2**50, "key_no": key_no}
     await counted(store, [hold(amount, f"p{number}.{n}", session_id, **fields) for n in range(times)])
@@ -77,35 +77,35 @@ async def grab(
 
 
 async def open_sessions(
-    path: Path, number: int, owner: str, active_max: int, per_user_max: int, times: int
+    path: str, number: int, owner: str, active_max: int, per_user_max: int, times: int
 ) -> None:
     """So many sessions at once."""
-    store = SqliteStore(path)
+    store = open_store(path)
     begin()
     limits = Limits(active_max=active_max or None, per_user_max=per_user_max or None)
     await counted(store, [create(f"s{number}.{n}", owner=owner, limits=limits) for n in range(times)])
     await store.aclose()
 
 
-async def take(path: Path, number: int, times: int) -> None:
+async def take(path: str, number: int, times: int) -> None:
     """So many leases at once."""
-    store = SqliteStore(path)
+    store = open_store(path)
     begin()
     await counted(store, [TakeFromPool("", "bob", f"l{number}.{n}", 10_000) for n in range(times)])
     await store.aclose()
 
 
-async def start(path: Path, number: int) -> None:
+async def start(path: str, number: int) -> None:
     """Open a database that may not be there yet, and use it."""
     begin()
-    store = SqliteStore(path)
+    store = open_store(path)
     await counted(store, [create(f"s{number}")])
     await store.aclose()
 
 
-async def repeat(path: Path, number: int, times: int) -> None:
+async def repeat(path: str, number: int, times: int) -> None:
     """The same keys as every other process."""
-    store = SqliteStore(path)
+    store = open_store(path)
     begin()
     answers = await asyncio.gather(
         *(store.submit(hold(1, f"same{n}", "s0", expires_ms=2**50)) for n in range(times))
@@ -121,7 +121,7 @@ WORKS = {work.__name__: work for work in (spend, grab, open_sessions, take, star
 def main() -> None:
     name, path, *arguments = sys.argv[1:]
     values = [int(argument) if argument.isdecimal() else argument for argument in arguments]
-    asyncio.run(WORKS[name](Path(path), *values))  # type: ignore[operator]
+    asyncio.run(WORKS[name](path, *values))  # type: ignore[operator]
 
 
 if __name__ == "__main__":

@@ -72,6 +72,9 @@ class Batches(ABC):
         Results, or the error instances that refuse an operation. It is not to be cancelled.
         """
 
+    def finished(self, operations: list[Operation]) -> None:  # noqa: B027 -- not all have to know
+        """These were answered, one way or another."""
+
     @abstractmethod
     async def release(self) -> None:
         """Close the database; again does nothing."""
@@ -128,6 +131,7 @@ class Batches(ABC):
                 _fail(batch, error)
             except Exception:  # noqa: BLE001 -- whatever it is, only its own operation may fail
                 await self._write_singly(batch)
+            self.finished([operation for operation, _ in batch])
 
     def _take(self) -> list[Waiting]:
         return [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_MAX))]

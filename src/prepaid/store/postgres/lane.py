@@ -61,7 +61,10 @@ _BEGIN: Final = f"""
 
 
 class Lane(Batches):
-    """``now`` is told the database's time of each batch; ``clock`` replaces it, for tests."""
+    """``now`` is told the database's time of each batch; ``clock`` replaces it, for tests.
+
+    ``finished`` is told of the operations that were answered.
+    """
 
     def __init__(
         self,
@@ -69,12 +72,14 @@ class Lane(Batches):
         *,
         clock: Callable[[], int] | None,
         now: Callable[[int], None],
+        finished: Callable[[list[Operation]], None],
         busy_seconds: float = BUSY_SECONDS,
     ) -> None:
         super().__init__()
         self._url = url
         self._clock = clock
         self._now = now
+        self._finished = finished
         self._busy_seconds = busy_seconds
         self._lane_id = secrets.token_hex(8)
         self._batch = 0
@@ -113,6 +118,10 @@ class Lane(Batches):
                     raise_translated(error, self._url, in_doubt=in_doubt)
             await _rest(pause)
             pause = min(2 * pause, _PAUSE_SECONDS_MAX)
+
+    def finished(self, operations: list[Operation]) -> None:
+        """These were answered."""
+        self._finished(operations)
 
     async def release(self) -> None:
         """Close the connection; the lane's row goes with it."""

@@ -28,7 +28,7 @@ from prepaid.store.operations import (
     Withdraw,
 )
 
-__all__ = ["names_of", "sessions_of"]
+__all__ = ["accounts_of", "names_of", "sessions_of"]
 
 _ACTIVE: Final = "active sessions"
 _POOL: Final = "pool"
@@ -41,8 +41,19 @@ def names_of(operations: Iterable[Operation]) -> list[str]:
 
 
 def sessions_of(operations: Iterable[Operation]) -> list[str]:
-    """The accounts that the operations name, in the order to lock them in."""
-    return sorted({session_id for operation in operations for session_id in _sessions(operation)})
+    """The accounts that the operations are about, in the order to lock them in."""
+    return sorted({account for operation in operations for account in accounts_of(operation)})
+
+
+def accounts_of(operation: Operation) -> tuple[str, ...]:
+    """The accounts that an operation is about, its own first; they need not be there."""
+    match operation:
+        case Once():
+            return (operation.session_id, *accounts_of(operation.work))
+        case CreateSession():
+            replaced = () if operation.replaces is None else (operation.replaces,)
+            return (operation.session_id, DEPOSIT_PREFIX + operation.owner, *replaced)
+    return (operation.session_id,)
 
 
 def _names(operation: Operation) -> list[str]:
@@ -66,13 +77,3 @@ def _names(operation: Operation) -> list[str]:
         case SaveSettings():
             names = [_SETTINGS]
     return names
-
-
-def _sessions(operation: Operation) -> list[str]:
-    match operation:
-        case Once():
-            return [operation.session_id, *_sessions(operation.work)]
-        case CreateSession():
-            replaced = [] if operation.replaces is None else [operation.replaces]
-            return [DEPOSIT_PREFIX + operation.owner, *replaced]
-    return [operation.session_id]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+from prepaid.errors import StoreError
 from prepaid.store import handlers
 from prepaid.store.group_commit import BUSY_SECONDS
 from prepaid.store.operations import Operation
@@ -18,6 +18,7 @@ from prepaid.store.postgres.lane import Lane
 from prepaid.store.postgres.readers import Readers
 from prepaid.store.postgres.schema import migrate
 from prepaid.store.postgres.source import BlockingSource, WaitingSource
+from prepaid.store.postgres.ways import Ways
 from prepaid.store.queries.reads import Reads
 
 __all__ = ["PostgresStore"]
@@ -54,8 +55,16 @@ class PostgresStore:
             self._bridge.close()
             raise
         self.clock: Callable[[], int] = clock or database_clock
+        self._ways = Ways(lanes)
         self._lanes = [
-            Lane(url, clock=clock, now=database_clock.told, busy_seconds=busy_seconds) for _ in range(lanes)
+            Lane(
+                url,
+                clock=clock,
+                now=database_clock.told,
+                finished=self._ways.leave,
+                busy_seconds=busy_seconds,
+            )
+            for _ in range(lanes)
         ]
         self._readers = Readers(url)
         self.reads = Reads(BlockingSource(url, self._bridge), self.clock)
@@ -63,13 +72,18 @@ class PostgresStore:
     def submit(self, operation: Operation) -> asyncio.Future[Any]:
         """Queue a change; await the future for its result, durable by then.
 
-        Operations of one session are applied in the order they were submitted in.
+        Operations of one session are applied in the order they were submitted in, and so are those that
+        open sessions of one owner and fill their deposit.
 
         Raises:
             StoreBusy: the queue is full.
         """
-        lane = zlib.crc32(operation.session_id.encode()) % len(self._lanes)
-        return self._lanes[lane].submit(operation)
+        lane = self._lanes[self._ways.enter(operation)]
+        try:
+            return lane.submit(operation)
+        except StoreError:
+            self._ways.leave([operation])
+            raise
 
     def listen(self, listener: Callable[[list[Operation]], None] | None) -> None:
         """Tell ``listener`` of every batch of operations once it is durable, refused ones included."""
