@@ -124,10 +124,10 @@ contract ManagerHandler is Test {
         address user = _actor(who, sessionId);
         vm.recordLogs();
         vm.prank(user);
-        try manager.makeAIRequest(sessionId, _question(most)) {
+        try manager.makeAIRequest(sessionId, _question(most)) returns (bytes32 requestId) {
             count["ask"]++;
             if (user != ownerOf[sessionId] && manager.leaseOf(sessionId).taker != user) stolen = sessionId;
-            _remember();
+            _remember(requestId, 0);
         } catch {
             count["refused"]++;
         }
@@ -139,8 +139,8 @@ contract ManagerHandler is Test {
         uint256 sessionId = _session(which);
         vm.recordLogs();
         vm.prank(_actor(who, sessionId));
-        manager.makeAIRequests(sessionId, batch);
-        _remember();
+        IDtnAi.BatchResult[] memory results = manager.makeAIRequests(sessionId, batch);
+        _remember(results[0].requestId, results[1].requestId);
     }
 
     // ─────────────────────────────────────────── nodes ───────────────────────────────────────────────
@@ -285,10 +285,12 @@ contract ManagerHandler is Test {
         asked.request.totalFeePerRes = bound(most, 1_000, 20 * USD);
     }
 
-    function _remember() private {
+    /// @dev The terms of requests that were made. What reverted in a batch is among the recorded logs too.
+    function _remember(bytes32 first, bytes32 second) private {
         Vm.Log[] memory logs = vm.getRecordedLogs();
         for (uint256 i = 0; i < logs.length; i++) {
             if (logs[i].topics[0] != RequestMade) continue;
+            if (logs[i].topics[1] != first && logs[i].topics[1] != second) continue;
             (bytes memory terms,,,,) = abi.decode(logs[i].data, (bytes, uint8, uint256, bytes, bytes));
             inFlight.push(terms);
         }
