@@ -270,13 +270,15 @@ class TestErrors:
 
 class TestConfiguration:
     text = read("docs/configuration.md")
-    tables = ("sessions", "gateway", "telemetry", "upstreams", "prices", "fallbacks")
+    tables = ("sessions", "chain", "node", "gateway", "telemetry", "upstreams", "prices", "fallbacks")
 
     @pytest.mark.parametrize(
         ("heading", "model"),
         [
             ("## Top level", "Settings"),
             ("## `[sessions]`", "SessionSettings"),
+            ("## `[chain]`", "ChainSettings"),
+            ("## `[node]`", "NodeSettings"),
             ("## `[gateway]`", "GatewaySettings"),
             ("## `[telemetry]`", "TelemetrySettings"),
             ("## `[upstreams.NAME]`", "UpstreamSettings"),
@@ -312,7 +314,7 @@ def default_of(field):
         return f"`{default.total_seconds():g}`"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
-    if isinstance(default, int | float):
+    if isinstance(default, int | float | dict):
         return f"`{default}`"
     return f'`"{default}"`' if not isinstance(default, tuple) else "`[]`"
 

@@ -67,8 +67,12 @@ class Contract:
         Raises:
             PrepaidError: see ``Sender.send``.
         """
+        return await self.sender.send(self.draft(function, *arguments, value_wei=value_wei))
+
+    def draft(self, function: str, *arguments: Any, value_wei: int = 0) -> dict[str, Any]:
+        """The call, as a transaction has it."""
         data = self._contract.encode_abi(function, args=arguments)
-        return await self.sender.send({"to": self.address, "data": data, "value": value_wei})
+        return {"to": self.address, "data": data, "value": value_wei}
 
     def events(self, receipt: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
         """The arguments of the contract's own events of this name in a receipt, in order."""

@@ -6,6 +6,7 @@ Whatever a contract would refuse is refused by the estimate, before anything is 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,11 +21,12 @@ from prepaid.chain.fees import GasPrice, current_gas_price
 from prepaid.chain.nonces import Lane
 from prepaid.chain.refusals import refusals_as_ours
 from prepaid.chain.wallets import Wallet
-from prepaid.chain.watching import Attempt, Watch
+from prepaid.chain.watching import Attempt, Recorder, Watch
 from prepaid.errors import ChainError, ChainUnreachable, EtherTooLow, TransactionReplaced
 
 __all__ = ["Policy", "Sender"]
 
+_APART: Final = 65_536
 _TRIES_MAX: Final = 8
 _REPLACEMENT: Final = "replacement transaction underpriced"
 _KNOWN: Final = ("already known", "already imported", "known transaction", "already exists")
@@ -56,8 +58,10 @@ class Sender:
         self.wallet = wallet
         self.policy = policy or Policy()
 
-    async def send(self, call: Mapping[str, Any]) -> TxReceipt:
+    async def send(self, call: Mapping[str, Any], record: Recorder | None = None) -> TxReceipt:
         """Send ``call`` (``to``, ``data``, ``value``) and wait until it is confirmed; its receipt.
+
+        ``record`` is awaited with what is signed before it is sent, for ``resume`` after a crash.
 
         Raises:
             PrepaidError: what the contract refused, decoded (``refusals``).
@@ -66,9 +70,20 @@ class Sender:
         """
         draft = await self._estimated(call)
         lane = self.chain.lane(self.wallet.address)
-        attempt = await self._out(draft, lane)
+        attempt = await self._out(draft, lane, record)
         try:
-            return await Watch(self, draft, attempt).until_confirmed()
+            return await Watch(self, draft, attempt, record).until_confirmed()
+        finally:
+            lane.done(attempt.nonce)
+
+    async def resume(
+        self, draft: Mapping[str, Any], attempt: Attempt, record: Recorder | None = None
+    ) -> TxReceipt:
+        """See a transaction through that was recorded, and perhaps sent, before a crash; as ``send``."""
+        lane = self.chain.lane(self.wallet.address)
+        lane.sent(attempt.nonce)
+        try:
+            return await Watch(self, draft, attempt, record).until_confirmed()
         finally:
             lane.done(attempt.nonce)
 
@@ -115,10 +130,11 @@ class Sender:
                 gas = await self.chain.w3.eth.estimate_gas(draft)  # type: ignore[arg-type]
             except Web3RPCError as error:
                 raise await self._as_ours(error, draft) from None
-        # Others may come before it and make its way longer, by a fresh slot for example.
-        return draft | {"gas": gas + gas // 4 + 20_000}
+        # More, because others may come before it and make its way longer, by a fresh slot for example. And
+        # never the same: two programs that send the same at once must not take one transaction for both.
+        return draft | {"gas": gas + gas // 4 + 20_000 + secrets.randbelow(_APART)}
 
-    async def _out(self, draft: dict[str, Any], lane: Lane) -> Attempt:
+    async def _out(self, draft: dict[str, Any], lane: Lane, record: Recorder | None) -> Attempt:
         """Number, sign and send, one after another, so that no number is left out."""
         async with lane.lock:
             least = 0
@@ -126,6 +142,8 @@ class Sender:
                 price = await current_gas_price(self.chain, self.policy.gas_price_max_wei)
                 pending = await self.chain.w3.eth.get_transaction_count(draft["from"], "pending")
                 attempt = await self.signed(draft, max(lane.next(pending), least), price)
+                if record is not None:
+                    await record(draft, attempt)
                 try:
                     await self.push(attempt)
                 except Web3RPCError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,7 +25,7 @@ from prepaid.errors import (
 if TYPE_CHECKING:
     from prepaid.chain.sending import Sender
 
-__all__ = ["Attempt", "Watch"]
+__all__ = ["Attempt", "Recorder", "Watch"]
 
 _STRIKES: Final = 3
 """How often the number must be seen taken while no receipt is found: nodes behind one endpoint may differ."""
@@ -42,10 +42,17 @@ class Attempt:
     price: GasPrice
 
 
+Recorder = Callable[[Mapping[str, Any], Attempt], Awaitable[None]]
+"""Awaited with a transaction's draft and its signed form before that is sent."""
+
+
 class Watch:
     """``until_confirmed`` once; ``draft`` is what to sign again when it must pay more."""
 
-    def __init__(self, sender: Sender, draft: Mapping[str, Any], attempt: Attempt) -> None:
+    def __init__(
+        self, sender: Sender, draft: Mapping[str, Any], attempt: Attempt, record: Recorder | None = None
+    ) -> None:
+        self._record = record
         self._sender = sender
         self._chain = sender.chain
         self._draft = draft
@@ -125,7 +132,10 @@ class Watch:
         except GasPriceTooHigh:
             price = None
         if price is not None:
-            self._attempts.append(await self._sender.signed(self._draft, newest.nonce, price))
+            bumped = await self._sender.signed(self._draft, newest.nonce, price)
+            if self._record is not None:
+                await self._record(self._draft, bumped)
+            self._attempts.append(bumped)
         await self._hand_in_again()
 
     async def _hand_in_again(self) -> None:

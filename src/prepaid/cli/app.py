@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from prepaid.cli import chat, configuring, deposits, keys, pool, serve, sessions, statements, upkeep
+from prepaid.cli import chat, configuring, deposits, keys, node, pool, serve, sessions, statements, upkeep
 from prepaid.cli.demo import command as demo
 from prepaid.cli.failures import report_usage
 from prepaid.cli.options import MONEY, OPERATE, examples
@@ -70,6 +70,7 @@ def root(
 
 demo.add_to(app)
 serve.add_to(app)
+node.add_to(app)
 chat.add_to(app)
 app.add_typer(sessions.app, name="session", rich_help_panel=MONEY)
 app.add_typer(pool.app, name="pool", rich_help_panel=MONEY)

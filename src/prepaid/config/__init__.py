@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -27,8 +27,10 @@ from pydantic_settings import (
 from prepaid.config.problems import ENV_PREFIX, explain, read_toml
 from prepaid.config.sections import (
     BaseUnits,
+    ChainSettings,
     Count,
     GatewaySettings,
+    NodeSettings,
     PriceSettings,
     Seconds,
     SessionSettings,
@@ -39,7 +41,9 @@ from prepaid.errors import ConfigError, CurrencyMismatch
 from prepaid.money import AMOUNT_MAX, Currency, currency
 
 __all__ = [
+    "ChainSettings",
     "GatewaySettings",
+    "NodeSettings",
     "PriceSettings",
     "SessionSettings",
     "Settings",
@@ -75,7 +79,10 @@ class Settings(BaseSettings):
     hold_seconds: Count = 30
     sweep_seconds: Seconds = 1.0
     minimum_balance: BaseUnits = 0
+    realm: Literal["ledger", "chain"] = "ledger"
     sessions: SessionSettings = SessionSettings()
+    chain: ChainSettings = ChainSettings()
+    node: NodeSettings = NodeSettings()
     gateway: GatewaySettings = GatewaySettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     upstreams: dict[str, UpstreamSettings] = {}
@@ -181,6 +188,8 @@ _DIGITS_MAX: Final = 20
 _KNOWN: Final = {
     "": tuple(Settings.model_fields),
     "sessions": tuple(SessionSettings.model_fields),
+    "chain": tuple(ChainSettings.model_fields),
+    "node": tuple(NodeSettings.model_fields),
     "gateway": tuple(GatewaySettings.model_fields),
     "telemetry": tuple(TelemetrySettings.model_fields),
     "upstreams": tuple(UpstreamSettings.model_fields),

@@ -23,8 +23,10 @@ from prepaid.records import IMAGE_TOKENS_DEFAULT, Api, Unit
 
 __all__ = [
     "BaseUnits",
+    "ChainSettings",
     "Count",
     "GatewaySettings",
+    "NodeSettings",
     "PriceSettings",
     "Seconds",
     "SessionSettings",
@@ -138,6 +140,52 @@ class TelemetrySettings(Section):
         """Whether an endpoint is configured, here or in ``OTEL_EXPORTER_OTLP_(TRACES_)ENDPOINT``."""
         variables = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
         return self.endpoint is not None or any(os.environ.get(name) for name in variables)
+
+
+class ChainSettings(Section):
+    """``[chain]``: which chain, where the contracts are, who signs, and how transactions are seen through.
+
+    The wallet is the keystore, else the signer at ``signer_url``, else the key in ``PREPAID_CHAIN_KEY``. The
+    keystore's password is in ``password_file``, else in ``PREPAID_KEYSTORE_PASSWORD``, else typed.
+    """
+
+    rpc_url: SecretStr | None = None
+    chain_id: Count | None = None
+    ai_contract: str | None = None
+    session_manager: str | None = None
+    keystore: str | None = None
+    password_file: str | None = None
+    signer_url: SecretStr | None = None
+    signer_address: str | None = None
+    confirmations: Count = 1
+    timeout_seconds: Seconds = 600.0
+    bump_after_seconds: Seconds = 30.0
+    gas_price_max_wei: Count | None = None
+    poll_seconds: Seconds = 0.5
+
+
+class NodeSettings(Section):
+    """``[node]``: what ``prepaid node`` answers as, with, and for how much.
+
+    ``models`` maps names of models on chain to names of ours. ``chains`` are served besides ``[chain]``.
+    Amounts are base units of the fee token, which is taken to be worth as much as the ledger's currency.
+    """
+
+    name: str | None = Field(default=None, min_length=1)
+    models: dict[str, str] = {}
+    session_id: str | None = Field(default=None, min_length=1)
+    journal: str = Field(default="prepaid-node.db", min_length=1)
+    chains: dict[str, ChainSettings] = {}
+    lookback_blocks: int = Field(default=1_000, ge=0)
+    concurrency: int = Field(default=16, ge=1, le=1_024)
+    deadline_margin_seconds: Seconds = 10.0
+    turn_seconds: Seconds = 10.0
+    ether_price: BaseUnits = 0
+    minimum_profit: BaseUnits = 0
+    withdraw_above: BaseUnits | None = None
+    withdraw_to: str | None = None
+    expires_others: bool = False
+    upkeep_seconds: Seconds = 60.0
 
 
 class UpstreamSettings(Section):

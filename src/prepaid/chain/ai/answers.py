@@ -66,7 +66,11 @@ class Answers(Requests):
             ContractReverted: it was settled before, is past its deadline, does not trust the node, …
             RequestNotFound: it never was, on these terms.
         """
-        await self.contract.send(_ONE, encoded_terms, as_id(node), answer.words())
+        await self.contract.sender.send(self.response_draft(encoded_terms, node, answer))
+
+    def response_draft(self, encoded_terms: bytes, node: str, answer: Answer) -> dict[str, Any]:
+        """The transaction of ``respond_to_request``, for whoever sees it through by themselves."""
+        return self.contract.draft(_ONE, encoded_terms, as_id(node), answer.words())
 
     async def relay_answer(self, encoded_terms: bytes, answer: Answer, seals: Sequence[Seal]) -> None:
         """Hand in one answer that several nodes signed (ANY, ALL, VOTE; a FAILED one of any)."""

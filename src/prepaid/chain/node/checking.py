@@ -1,0 +1,130 @@
+"""Whether a request is worth answering: ours, in time, allowed by the contract, and paid well enough.
+
+Asked before the model is. The contract itself is the judge of what it would take: an answer as long as may be
+is estimated against it, which also says what the transaction will cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from eth_utils.crypto import keccak
+
+from prepaid.chain.ai import AiContract, Request
+from prepaid.chain.connection import as_address
+from prepaid.chain.fees import current_gas_price
+from prepaid.chain.node.answering import Answering, response_limit
+from prepaid.chain.refusals import refusals_as_ours
+from prepaid.chain.values import Answer, ResponseStatus, as_id
+from prepaid.config import NodeSettings
+from prepaid.errors import EtherTooLow, InvalidRequestError
+from prepaid.routing import Aggregation
+
+__all__ = ["Checking", "Unfit", "Wait"]
+
+_WEI: Final = 10**18
+_ONE_SIGNS: Final = (Aggregation.ANY, Aggregation.ALL, Aggregation.VOTE)
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """Not to be answered by us, for a reason that will not pass."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Other nodes come first; ask again after this."""
+
+    seconds: float
+
+
+class Checking:
+    """Judges requests to one contract for one node."""
+
+    def __init__(self, ai: AiContract, node: str, settings: NodeSettings, answering: Answering) -> None:
+        self._ai = ai
+        self._node_id = as_id(node)
+        self._settings = settings
+        self._answering = answering
+
+    async def verdict(self, request: Request) -> Unfit | None:
+        """Why not, or ``None``.
+
+        Raises:
+            RequestNotFound: the chain does not know it, or no longer.
+            ContractReverted: the contract would refuse any answer, and says why.
+            EtherTooLow, GasPriceTooHigh: not now; the wallet could not send it.
+            ChainError: the chain cannot be asked.
+        """
+        if not self._answering.serves(request):
+            return Unfit("another model")
+        terms = request.terms
+        if terms.quorum > 1 or terms.aggregation not in _ONE_SIGNS:
+            return Unfit(f"{terms.aggregation.name} of {terms.redundancy} takes more than one node")
+        block = await self._ai.contract.chain.w3.eth.get_block("latest")
+        if terms.deadline - int(block["timestamp"]) < self._settings.deadline_margin_seconds:
+            return Unfit("its deadline is too near")
+        gas_wei = await self._rehearsed(request)
+        return self._unpaid(request, gas_wei)
+
+    async def turn(self, request: Request) -> Wait | None:
+        """How long to leave the request to other trusted nodes, so that not all do the work of one.
+
+        All nodes that share a request order themselves by a hash of it: no two requests have the same first.
+        """
+        place = await self._place(request.terms.trusted, request.request_id) // request.terms.redundancy
+        return Wait(place * self._settings.turn_seconds) if place else None
+
+    async def _place(self, trusted: Sequence[str], request_id: str) -> int:
+        def drawn(node_id: str) -> bytes:
+            return keccak(bytes.fromhex(request_id[2:] + node_id[2:]))
+
+        if self._node_id in trusted:
+            return sorted(trusted, key=drawn).index(self._node_id)
+        own = await self._ai.node_of(self._node_id)
+        nodes = 1 if own.namespace_id is None else await self._nodes_in(own.namespace_id)
+        return int.from_bytes(drawn(self._node_id)[-8:]) % max(nodes, 1)
+
+    async def _nodes_in(self, namespace_id: str) -> int:
+        found = await self._ai.namespace_of(namespace_id)
+        return 1 if found is None else found.nodes
+
+    async def _rehearsed(self, request: Request) -> int:
+        """What the longest answer's transaction costs in wei, if the contract would take it."""
+        chain, sender = self._ai.contract.chain, self._ai.contract.sender
+        longest = Answer(ResponseStatus.SUCCESS, "", b"\xff" * response_limit(request))
+        draft = self._ai.response_draft(request.encoded_terms, self._node_id, longest)
+        asked: Any = {**draft, "from": sender.wallet.address}
+        with refusals_as_ours():
+            gas = await chain.w3.eth.estimate_gas(asked)
+        price = await current_gas_price(chain, sender.policy.gas_price_max_wei)
+        balance = await chain.w3.eth.get_balance(as_address(sender.wallet.address))
+        if balance < gas * price.max_wei:
+            raise EtherTooLow(sender.wallet.address, gas * price.max_wei, balance)
+        return gas * (price.max_wei + price.tip_wei) // 2  # about the base fee and the tip
+
+    def _unpaid(self, request: Request, gas_wei: int) -> Unfit | None:
+        """What makes it a loss, counted with the longest answer, in base units of the fee token."""
+        terms = request.terms
+        try:
+            quoted = self._answering.quote(self._answering.question(request)).amount
+            fee = terms.request_fee + terms.total_fee_per_res
+        except InvalidRequestError:  # it is answered FAILED, which costs no model and earns no response
+            quoted, fee = 0, terms.request_fee
+            if terms.redundancy > 1:
+                return Unfit("it cannot be answered, and one node alone cannot say so")
+        cost = self._in_token(quoted) + -(-gas_wei * self._settings.ether_price // _WEI)
+        if fee - cost < self._settings.minimum_profit:
+            return Unfit(f"its fee of {fee} does not pay for {cost} and the profit wanted")
+        return None
+
+    def _in_token(self, units: int) -> int:
+        """The ledger's base units as the token's, rounded up."""
+        ours, theirs = self._answering.asset.decimals, self._ai.token.currency.decimals
+        more: int = 10 ** max(theirs - ours, 0)
+        fewer: int = 10 ** max(ours - theirs, 0)
+        return -(-units * more // fewer)

@@ -1,0 +1,252 @@
+"""What a node remembers: how far it has read each chain, and where each request stands.
+
+A small SQLite file of the node's own, in the hands of one process at a time. What is written is durable when
+the call returns. A request moves along ``State``; its answer is here before anything of it is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import apsw
+
+from prepaid.chain.ai import Request
+from prepaid.chain.node.kept import Sent, answer_text, made_text, read_answer, read_made, read_sent, sent_text
+from prepaid.chain.values import Answer
+from prepaid.errors import StoreBusy, StoreTooNew
+from prepaid.store.sqlite.connection import translated
+
+__all__ = ["Entry", "Journal", "Page", "State"]
+
+T = TypeVar("T")
+
+_VERSION: Final = 1
+_SCHEMA: Final = f"""
+  CREATE TABLE place (
+    chain_id INTEGER NOT NULL, contract TEXT NOT NULL, next_block INTEGER NOT NULL,
+    PRIMARY KEY (chain_id, contract)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE request (
+    chain_id INTEGER NOT NULL, contract TEXT NOT NULL, request_id TEXT NOT NULL,
+    state TEXT NOT NULL, block INTEGER NOT NULL, made TEXT NOT NULL, answer TEXT, sent TEXT,
+    reason TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (chain_id, contract, request_id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX request_by_state ON request (chain_id, contract, state, block);
+  PRAGMA user_version = {_VERSION};"""
+
+_HERE: Final = "chain_id = ? AND contract = ?"
+_SEE: Final = """
+  INSERT INTO request (chain_id, contract, request_id, state, block, made) VALUES (?, ?, ?, 'seen', ?, ?)
+  ON CONFLICT DO UPDATE
+  SET state = iif(answer IS NULL, 'seen', 'answered'), block = excluded.block, sent = NULL, reason = ''
+  WHERE state = 'gone' RETURNING state"""
+
+
+class State(StrEnum):
+    """Where a request stands; from ``CONFIRMED`` on they are ends.
+
+    ``ANSWERING``: it was found worth answering, and the model may have been asked. ``LOST``: another node
+    answered. ``GONE``: the chain no longer knows it; it is ``SEEN`` again if it comes back. ``OVER``: we did
+    not answer it, and it is past its deadline.
+    """
+
+    SEEN = "seen"
+    ANSWERING = "answering"
+    ANSWERED = "answered"
+    SENT = "sent"
+    CONFIRMED = "confirmed"
+    DECLINED = "declined"
+    LOST = "lost"
+    EXPIRED = "expired"
+    GONE = "gone"
+    OVER = "over"
+
+    @property
+    def is_end(self) -> bool:
+        """Whether nothing more is to be done."""
+        return self not in _OPEN
+
+
+_OPEN: Final = (State.SEEN, State.ANSWERING, State.ANSWERED, State.SENT)
+_MARKS: Final = ", ".join(f"'{state}'" for state in _OPEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A request as far as it has come; ``reason`` is why it ended where it did."""
+
+    request: Request
+    state: State
+    answer: Answer | None
+    sent: Sent | None
+    reason: str
+
+
+class Journal:
+    """The file. Every call runs in one thread, in order.
+
+    Raises:
+        StoreError: it cannot be opened or written, or another process has it open.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="node-journal")
+        try:
+            self._connection = self._thread.submit(_opened, path).result()
+        except BaseException:
+            self._thread.shutdown()
+            raise
+        self._path = path
+
+    def page(self, chain_id: int, contract: str) -> Page:
+        """The part on one contract."""
+        return Page(self, (chain_id, contract))
+
+    async def run(self, work: Callable[[apsw.Connection], T]) -> T:
+        """``work`` as one transaction, durable when this returns."""
+
+        def within() -> T:
+            with translated(self._path):
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    done = work(self._connection)
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+                    raise
+                return done
+
+        # A caller that is cancelled must not leave it half told: the work is done either way.
+        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, within))
+
+    def close(self) -> None:
+        """Finish what is queued, and close the file."""
+        self._thread.submit(self._connection.close, True).result()
+        self._thread.shutdown()
+
+
+class Page:
+    """What is remembered of one contract on one chain."""
+
+    def __init__(self, journal: Journal, here: tuple[int, str]) -> None:
+        self._journal = journal
+        self._here = here
+
+    async def next_block(self) -> int | None:
+        """The first block that was not read yet; ``None`` if none was."""
+        query = f"SELECT next_block FROM place WHERE {_HERE}"
+        return await self._journal.run(lambda books: books.execute(query, self._here).get)
+
+    async def read_on(self, requests: Iterable[Request], next_block: int) -> list[str]:
+        """Remember requests and that all blocks before ``next_block`` were read, as one.
+
+        Returns the ids of those that are to be worked on: new, or back after they were gone.
+        """
+        rows = [(*self._here, each.request_id, each.block_number, made_text(each)) for each in requests]
+
+        def write(books: apsw.Connection) -> list[str]:
+            news = [row[2] for row in rows if books.execute(_SEE, row).fetchall()]
+            books.execute("INSERT OR REPLACE INTO place VALUES (?, ?, ?)", (*self._here, next_block))
+            return news
+
+        return await self._journal.run(write)
+
+    async def entry(self, request_id: str) -> Entry:
+        """A request that was remembered."""
+        query = f"SELECT made, state, answer, sent, reason FROM request WHERE {_HERE} AND request_id = ?"
+        found = await self._journal.run(
+            lambda books: books.execute(query, (*self._here, request_id)).fetchone()
+        )
+        assert found is not None, "only ids from this file are asked for"
+        made, state, answer, sent, reason = found
+        return Entry(read_made(request_id, made), State(state), read_answer(answer), read_sent(sent), reason)
+
+    async def unfinished(self) -> list[tuple[str, State]]:
+        """Ids and states of the requests that have not ended, oldest first."""
+        query = f"SELECT request_id, state FROM request WHERE {_HERE} AND state IN ({_MARKS}) ORDER BY block"
+        return [(str(request_id), State(str(state))) for request_id, state in await self._rows(query)]
+
+    async def left(self) -> list[str]:
+        """Ids of requests that we did not answer, and of which we do not know whether others did."""
+        states = f"('{State.DECLINED}', '{State.EXPIRED}')"
+        query = f"SELECT request_id FROM request WHERE {_HERE} AND state IN {states} ORDER BY block"
+        return [str(request_id) for (request_id,) in await self._rows(query)]
+
+    async def counts(self) -> dict[State, int]:
+        """How many requests stand where."""
+        query = f"SELECT state, count(*) FROM request WHERE {_HERE} GROUP BY state"
+        return {State(str(state)): int(count) for state, count in await self._rows(query)}
+
+    async def move(self, request_id: str, state: State, reason: str = "") -> None:
+        """The request stands here now."""
+        await self._update(request_id, "state = ?, reason = ?", state, reason)
+
+    async def keep_answer(self, request_id: str, answer: Answer) -> None:
+        """It is answered with this; whatever is sent from now on is that."""
+        await self._update(request_id, "state = ?, answer = ?", State.ANSWERED, answer_text(answer))
+
+    async def keep_sent(self, request_id: str, sent: Sent) -> None:
+        """This transaction is about to be sent."""
+        await self._update(request_id, "state = ?, sent = ?", State.SENT, sent_text(sent))
+
+    async def forget(self, before_block: int) -> int:
+        """Drop requests of older blocks that have ended; how many."""
+        query = f"DELETE FROM request WHERE {_HERE} AND state NOT IN ({_MARKS}) AND block < ?"
+
+        def write(books: apsw.Connection) -> int:
+            books.execute(query, (*self._here, before_block))
+            return books.changes()
+
+        return await self._journal.run(write)
+
+    async def _rows(self, query: str) -> list[Any]:
+        return await self._journal.run(lambda books: books.execute(query, self._here).fetchall())
+
+    async def _update(self, request_id: str, change: str, *values: str) -> None:
+        query = f"UPDATE request SET {change} WHERE {_HERE} AND request_id = ?"
+        row = (*values, *self._here, request_id)
+        await self._journal.run(lambda books: books.execute(query, row).fetchall())
+
+
+def _opened(path: Path) -> apsw.Connection:
+    """The file, for this process alone.
+
+    Raises:
+        StoreBusy: another process has it.
+    """
+    with translated(path):
+        connection = apsw.Connection(str(path))
+    try:
+        with translated(path):
+            # Before WAL, so that there is no shared memory, and the lock is held from the first write on.
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("BEGIN EXCLUSIVE; COMMIT")
+            _bring_up(connection)
+    except StoreBusy:
+        connection.close(True)
+        raise StoreBusy(
+            f"Another node has {path} open.", remedy="Give each node a file of its own: node.journal."
+        ) from None
+    except BaseException:
+        connection.close(True)
+        raise
+    return connection
+
+
+def _bring_up(connection: apsw.Connection) -> None:
+    version = connection.execute("PRAGMA user_version").get
+    if version > _VERSION:
+        raise StoreTooNew(version, _VERSION)
+    if version == 0:
+        with connection:
+            connection.execute(_SCHEMA).fetchall()

@@ -1,0 +1,94 @@
+"""What ``[node]`` in the settings says, opened and run: one node for each chain, one ledger, one journal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from prepaid.chain.external_signer import ExternalSigner
+from prepaid.chain.node.answering import Answering
+from prepaid.chain.node.journal import Journal
+from prepaid.chain.node.node import Node
+from prepaid.chain.opening import open_ai_contract, open_chain, open_wallet
+from prepaid.config import ChainSettings, Settings
+from prepaid.errors import PrepaidError
+from prepaid.runtime import Runtime
+
+__all__ = ["run_node"]
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+_GRACE_SECONDS: Final = 30.0
+_SWEEP_MAX: Final = 256
+
+_logger = logging.getLogger("prepaid.node")
+
+
+async def run_node(settings: Settings, stop: asyncio.Event) -> None:
+    """Answer requests until ``stop`` is set; models that were asked by then may finish.
+
+    Raises:
+        ConfigError, ChainError, StoreError: it cannot start; the error says why.
+    """
+    async with AsyncExitStack() as opened:
+        runtime = Runtime(settings)
+        opened.push_async_callback(runtime.aclose)
+        answering = Answering(runtime, settings.node)
+        journal = Journal(Path(settings.node.journal))
+        opened.callback(journal.close)
+        works: list[Work] = [partial(_sweep, runtime)]
+        for chain in _chains(settings):
+            node = await opened.enter_async_context(_opened(chain, settings, journal, answering))
+            opened.push_async_callback(node.finish, _GRACE_SECONDS)
+            works.append(partial(node.run, chain.poll_seconds))
+        await _until(stop, works)
+
+
+def _chains(settings: Settings) -> list[ChainSettings]:
+    """``[chain]``, unless there are only others."""
+    others = list(settings.node.chains.values())
+    return others if others and settings.chain.rpc_url is None else [settings.chain, *others]
+
+
+@asynccontextmanager
+async def _opened(
+    chain_settings: ChainSettings, settings: Settings, journal: Journal, answering: Answering
+) -> AsyncGenerator[Node]:
+    async with await open_chain(chain_settings) as chain:
+        wallet = await open_wallet(chain_settings)
+        try:
+            ai = await open_ai_contract(chain_settings, chain, wallet)
+            page = journal.page(chain.chain_id, ai.address)
+            yield await Node.at(ai, page, answering, settings.node)
+        finally:
+            if isinstance(wallet, ExternalSigner):
+                await wallet.aclose()
+
+
+async def _sweep(runtime: Runtime) -> None:
+    """Settle what crashes left held, for ever: ours may be the only process on the ledger."""
+    while True:
+        try:
+            await runtime.ledger.reconcile(_SWEEP_MAX)
+        except PrepaidError as error:
+            _logger.warning("sweep failed", extra={"kind": error.code, "error": error.what})
+        await asyncio.sleep(runtime.settings.sweep_seconds)
+
+
+async def _until(stop: asyncio.Event, works: Sequence[Work]) -> None:
+    """Work until ``stop`` is set. What ends by itself had a reason, which is raised, and ends all."""
+    tasks: list[asyncio.Task[Any]] = [asyncio.create_task(work()) for work in (stop.wait, *works)]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            raise outcome

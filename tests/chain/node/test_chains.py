@@ -1,0 +1,122 @@
+"""What chains and endpoints do to a node: reorganisations, gaps, limits, faults, several at once."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+
+import pytest
+
+from chain.anvil import Anvil
+from chain.node.desk import deliveries, made, running, until
+from chain.node.proxy import Proxy
+from chain.world import ALICE, MODEL, NODE, POLL_SECONDS, QUICK, USDT, build, question
+from prepaid.chain.ai import AiContract
+from prepaid.chain.connection import Chain
+from prepaid.chain.values import ResponseStatus
+
+ALL = "PREPAID_TEST_NODE_LONG" in os.environ
+DEPTHS = range(1, 13) if ALL else (1, 6, 12)
+CONFIRMATIONS = 13
+GAP = 1_500 if ALL else 100
+"""Blocks between two requests; anvil takes a second for a hundred."""
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+async def test_blocks_that_are_taken_back(depth, desk, world, alice, anvil, session_id, monkeypatch, ends):
+    """Spec A10: a request that stays is answered once; one that goes, never, and no model is asked for it."""
+    chain = {"confirmations": CONFIRMATIONS}
+    async with running(desk.environment(world, chain=chain), monkeypatch):
+        kept = await alice.request(session_id, MODEL, [NODE], question("kept"))
+        anvil.rpc("anvil_mine", hex(depth))
+        gone = await alice.request(session_id, MODEL, [NODE], question("gone"))
+        anvil.rpc("anvil_reorg", depth, [])
+        assert [each.request_id for each in await made(alice)] == [kept.request_id]
+        anvil.rpc("anvil_mine", hex(CONFIRMATIONS))
+        await until(lambda: answered(alice))
+        anvil.rpc("anvil_reorg", depth, [])  # takes the answer back, unless it is deep enough
+        mining = asyncio.create_task(mine(anvil))
+        (end,) = await ends()
+        mining.cancel()
+    assert (end.request_id, end.state) == (kept.request_id, "confirmed")
+    assert await deliveries(alice) == [kept.request_id] != [gone.request_id]
+    assert desk.fake.served == 1
+
+
+async def test_a_gap_of_thousands_of_blocks(desk, world, alice, anvil, session_id, monkeypatch):
+    """Spec A10: whoever was away reads what was missed, in pieces that the endpoint allows."""
+    proxy = Proxy(world.url, logs_max=GAP // 5)
+    asked = []
+    for _ in range(4):
+        asked.append(await alice.request(session_id, MODEL, [NODE], question()))
+        for _ in range(GAP // 100):
+            anvil.rpc("anvil_mine", hex(100))
+    async with proxy.serving() as url:
+        away = dataclasses.replace(world, url=url)
+        environment = desk.environment(away, node={"lookback_blocks": 5 * GAP, "deadline_margin_seconds": 1})
+        async with running(environment, monkeypatch):
+            settled = [await alice.settled(each, timeout_seconds=30) for each in asked]
+    assert {each.response.status for each in settled} == {ResponseStatus.SUCCESS}
+    assert sorted(await deliveries(alice)) == sorted(each.request_id for each in asked)
+    assert max(proxy.ranges) > GAP // 5 >= min(proxy.ranges)
+
+
+@pytest.mark.parametrize("seed", range(1, 9) if ALL else (1,))
+async def test_an_endpoint_that_fails(seed, desk, world, alice, operator, session_id, monkeypatch, ends):
+    """Spec A10: calls lost before and after they arrive, made twice, late: still one answer each."""
+    proxy = Proxy(world.url, seed=seed, drop=0.1, lose_reply=0.1, twice=0.1, delay=0.1)
+    async with proxy.serving() as url:
+        faulty = dataclasses.replace(world, url=url)
+        async with running(desk.environment(faulty), monkeypatch):
+            asked = [await alice.request(session_id, MODEL, [NODE], question(str(at))) for at in range(4)]
+            settled = [await alice.settled(each, timeout_seconds=40) for each in asked]
+            told = await ends(times=len(asked))
+    assert {each.state for each in told} == {"confirmed"}
+    assert sorted(await deliveries(alice)) == sorted(each.request_id for each in asked)
+    assert await operator.earned(NODE) == sum(each.cost for each in settled)
+    assert desk.fake.served == len(asked)
+
+
+async def test_over_a_websocket(desk, world, alice, anvil, session_id, monkeypatch):
+    """Blocks are told by subscription; requests come in without a poll."""
+    chain = {"rpc_url": anvil.socket_url}
+    async with running(desk.environment(world, chain=chain), monkeypatch):
+        request = await alice.request(session_id, MODEL, [NODE], question())
+        settled = await alice.settled(request, timeout_seconds=30)
+    assert settled.response.status is ResponseStatus.SUCCESS
+
+
+async def test_several_chains_at_once(desk, world, alice, session_id, monkeypatch):
+    """One node, one ledger, one journal; the same request id on two chains would be two requests."""
+    anvil = await asyncio.to_thread(Anvil, "--chain-id", "4242")
+    try:
+        other = await build(anvil)
+        table = {"rpc_url": other.url, "ai_contract": other.ai, "poll_seconds": 0.02, "chain_id": 4242}
+        environment = desk.environment(world, node={"chains": {"other": table}})
+        async with (
+            await Chain.connect(other.url, poll_seconds=POLL_SECONDS) as chain,
+            running(environment, monkeypatch),
+        ):
+            there = await AiContract.at(chain, other.ai, ALICE, QUICK)
+            theirs = await there.start_user_session(10 * USDT)
+            asked = [
+                await alice.request(session_id, MODEL, [NODE], question()),
+                await there.request(theirs, MODEL, [NODE], question()),
+            ]
+            settled = [await alice.settled(asked[0], timeout_seconds=30)]
+            settled.append(await there.settled(asked[1], timeout_seconds=30))
+    finally:
+        anvil.stop()
+    assert {each.response.status for each in settled} == {ResponseStatus.SUCCESS}
+    assert desk.fake.served == 2
+
+
+async def answered(ai):
+    return bool(await deliveries(ai))
+
+
+async def mine(anvil):
+    while True:
+        await asyncio.to_thread(anvil.rpc, "evm_mine")
+        await asyncio.sleep(0.05)
