@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from prepaid.models.catalogue import model_id
     from prepaid.models.contract import Model
     from prepaid.models.offline import OfflineModel
+    from prepaid.realms import PaidSession, Realm, open_realm
     from prepaid.records import (
         ApiKeyRecord,
         ChatRequest,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         Usage,
         UsageLine,
     )
+    from prepaid.records.realms import RealmAnswer, RealmRefund, RealmStats
     from prepaid.routing import Aggregation, Routing
     from prepaid.sessions.agent_config import AgentConfig
     from prepaid.sessions.ai_requests import AIRequest, AIResponse, Fee
@@ -96,9 +98,14 @@ _HOMES = {
     "Model": "models.contract",
     "ModelInfo": "records",
     "OfflineModel": "models.offline",
+    "PaidSession": "realms",
     "PoolStatus": "sessions.pooling",
     "Price": "records",
     "PriceTier": "records",
+    "Realm": "realms",
+    "RealmAnswer": "records.realms",
+    "RealmRefund": "records.realms",
+    "RealmStats": "records.realms",
     "Recovered": "sessions.restoring",
     "Role": "records",
     "Routing": "routing",
@@ -125,6 +132,7 @@ _HOMES = {
     "UsageLine": "records",
     "UserActivity": "sessions.analytics",
     "model_id": "models.catalogue",
+    "open_realm": "realms",
     "verify_statement": "statements",
 }
 

@@ -24,6 +24,7 @@ HEAVY = (
     "apsw",
     "typer",
     "rich",
+    "web3",
 )
 SURFACE = (prepaid.SessionManager, prepaid.Session, prepaid.Chat, prepaid.LeasedSession)
 

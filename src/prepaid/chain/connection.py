@@ -66,7 +66,7 @@ class Chain:
             provider = SocketRpc(url, patience)
         else:
             raise ConfigError(
-                f"{url[:40]!r} is no RPC endpoint.",
+                f"An RPC endpoint cannot begin with {url.partition(':')[0][:16]!r}.",
                 remedy="Name one with http://, https://, ws:// or wss://.",
             )
         try:

@@ -87,6 +87,7 @@ class HttpRpc(Rpc):
     """JSON-RPC over HTTP on kept-alive connections; web3's own provider opens one for each call."""
 
     _session: aiohttp.ClientSession | None = None
+    _is_closed = False
 
     async def attempt(self, method: RPCEndpoint, params: Any) -> RPCResponse:
         """One try; ``RpcSilent`` if it was not answered."""
@@ -100,10 +101,10 @@ class HttpRpc(Rpc):
         return refuse_overload(answer)
 
     async def disconnect(self) -> None:
-        """Close the connections."""
+        """Close the connections, for good."""
+        self._is_closed = True
         if self._session is not None:
             await self._session.close()
-            self._session = None
 
     def _read(self, content: bytes, status: int) -> RPCResponse:
         try:
@@ -116,6 +117,8 @@ class HttpRpc(Rpc):
 
     def _client(self) -> aiohttp.ClientSession:
         """Made where it is first used, because it belongs to that event loop."""
+        if self._is_closed:
+            raise RpcSilent("the connection was closed")
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=64),

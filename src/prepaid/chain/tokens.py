@@ -30,6 +30,7 @@ _UNITS_MAX: Final = 2**96 - 1
 """What a session's word has room for."""
 _CODE: Final = re.compile(r"[A-Za-z]{3,10}")
 _CODE_UNKNOWN: Final = "USDT"
+_VERSIONS: Final = ("1", "2")
 _SIGNATURE_SECONDS: Final = 3600
 _CLOCKS_APART_SECONDS: Final = 600
 
@@ -193,25 +194,24 @@ class Token:
         typed = {
             "types": {"EIP712Domain": _typed(_DOMAIN), name: _typed(fields)},
             "primaryType": name,
-            "domain": await self._domain(),
+            "domain": {},
             "message": message,
         }
         try:
             separator = bytes(await self._contract.call("DOMAIN_SEPARATOR"))
         except (ChainMismatch, ContractReverted):
             raise ChainMismatch("The token", "one with typed signatures", "one without") from None
-        if encode_typed_data(full_message=typed).header != separator:
-            raise ChainMismatch("The token's signing domain", f"0x{separator.hex()}", "another")
-        return await self._contract.sender.wallet.sign_typed_data(typed)
-
-    async def _domain(self) -> dict[str, Any]:
-        """As EIP-5267 has it; older tokens tell their name, and are at version 1."""
-        try:
-            _, name, version, *_ = await self._contract.call("eip712Domain")
-        except ChainError:
-            name, version = await self._contract.call("name"), "1"
-        chain_id, address = self._contract.chain.chain_id, self.address
-        return {"name": name, "version": version, "chainId": chain_id, "verifyingContract": address}
+        token_name = await self._contract.call("name")
+        for version in _VERSIONS:  # few tokens tell theirs, all tell what comes of it
+            typed["domain"] = {
+                "name": token_name,
+                "version": version,
+                "chainId": self._contract.chain.chain_id,
+                "verifyingContract": self.address,
+            }
+            if encode_typed_data(full_message=typed).header == separator:
+                return await self._contract.sender.wallet.sign_typed_data(typed)
+        raise ChainMismatch("The token's signing domain", f"version {' or '.join(_VERSIONS)}", "another")
 
     async def _signed_so_far(self, owner: str) -> int:
         try:

@@ -32,7 +32,7 @@ __all__ = [
 
 KEY_VARIABLE: Final = "PREPAID_CHAIN_KEY"
 PASSWORD_VARIABLE: Final = "PREPAID_KEYSTORE_PASSWORD"  # noqa: S105 -- the variable's name
-_KEYSTORE_BYTES_MAX: Final = 65_536
+_KEYSTORE_BYTES_MAX: Final = 16_384
 _KEY_BYTES: Final = 32
 
 Password = Callable[[], str]
@@ -117,9 +117,8 @@ class KeyWallet:
         Raises:
             FileExistsError: there is one already; a key is never overwritten.
         """
-        content = json.dumps(self._account.encrypt(password()))
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(content)
+            json.dump(self._account.encrypt(password()), file)
 
     @property
     def address(self) -> str:
