@@ -267,6 +267,15 @@ contract ManagerRequestsTest is ManagerFixture {
         manager.onSuccess(foreign);
     }
 
+    /// @dev A target hears of each request once, whatever the AI contract did.
+    function test_RevertWhen_TheAIContractCallsAboutARequestAgain() external {
+        (bytes32 requestId, bytes memory terms) = askOf(ann, create(ann, MIN));
+        answer(terms, "hi");
+        vm.expectRevert(abi.encodeWithSelector(ISessionManager.SessionManager_RequestNotFound.selector, requestId));
+        vm.prank(address(ai));
+        manager.onSuccess(requestId);
+    }
+
     /// @dev Spec A13, A14, B12.
     function test_GivenATargetThatListens() external {
         (bytes32 requestId, bytes memory terms) = askOf(ann, create(ann, MIN));
