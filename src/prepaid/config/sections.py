@@ -184,6 +184,9 @@ class NodeSettings(Section):
     minimum_profit: BaseUnits = 0
     withdraw_above: BaseUnits | None = None
     withdraw_to: str | None = None
+    peers: tuple[Url, ...] = ()
+    seal_host: str = Field(default="127.0.0.1", min_length=1)
+    seal_port: int | None = Field(default=None, ge=0, le=65535)
     expires_others: bool = False
     upkeep_seconds: Seconds = 60.0
 

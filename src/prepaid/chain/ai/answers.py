@@ -74,8 +74,12 @@ class Answers(Requests):
 
     async def relay_answer(self, encoded_terms: bytes, answer: Answer, seals: Sequence[Seal]) -> None:
         """Hand in one answer that several nodes signed (ANY, ALL, VOTE; a FAILED one of any)."""
+        await self.contract.sender.send(self.relay_draft(encoded_terms, answer, seals))
+
+    def relay_draft(self, encoded_terms: bytes, answer: Answer, seals: Sequence[Seal]) -> dict[str, Any]:
+        """The transaction of ``relay_answer``, for whoever sees it through by themselves."""
         ordered = sorted(seals, key=lambda seal: int(seal.node_id, 16))
-        await self.contract.send(_SEALED, encoded_terms, answer.words(), [seal.words() for seal in ordered])
+        return self.contract.draft(_SEALED, encoded_terms, answer.words(), [seal.words() for seal in ordered])
 
     async def relay_ballots(
         self, encoded_terms: bytes, responses: Sequence[bytes], ballots: Sequence[Ballot]

@@ -16,16 +16,22 @@ from prepaid.chain.ai import AiContract, Request
 from prepaid.chain.connection import as_address
 from prepaid.chain.fees import current_gas_price
 from prepaid.chain.node.answering import Answering, response_limit
+from prepaid.chain.node.gathering import order
 from prepaid.chain.refusals import refusals_as_ours
 from prepaid.chain.values import Answer, ResponseStatus, as_id
 from prepaid.config import NodeSettings
-from prepaid.errors import EtherTooLow, InvalidRequestError
+from prepaid.errors import ContractReverted, EtherTooLow, InvalidRequestError
 from prepaid.routing import Aggregation
 
 __all__ = ["Checking", "Unfit", "Wait"]
 
 _WEI: Final = 10**18
-_ONE_SIGNS: Final = (Aggregation.ANY, Aggregation.ALL, Aggregation.VOTE)
+_ONE_ANSWER: Final = (Aggregation.ANY, Aggregation.ALL, Aggregation.VOTE)
+_TOO_FEW: Final = "DtnAi_QuorumNotMet"
+_GAS_SETTLING: Final = 150_000
+_GAS_PER_SEAL: Final = 40_000
+_GAS_PER_BYTE: Final = 260
+"""With the answer kept on chain; measured, and rounded up (contracts/README.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +69,13 @@ class Checking:
         if not self._answering.serves(request):
             return Unfit("another model")
         terms = request.terms
-        if terms.quorum > 1 or terms.aggregation not in _ONE_SIGNS:
+        if terms.aggregation not in _ONE_ANSWER or (terms.quorum > 1 and not self._settings.peers):
             return Unfit(f"{terms.aggregation.name} of {terms.redundancy} takes more than one node")
         block = await self._ai.contract.chain.w3.eth.get_block("latest")
         if terms.deadline - int(block["timestamp"]) < self._settings.deadline_margin_seconds:
             return Unfit("its deadline is too near")
+        if terms.quorum > 1 and not await self._is_trusted(terms.trusted):
+            return Unfit("it does not trust this node")
         gas_wei = await self._rehearsed(request)
         return self._unpaid(request, gas_wei)
 
@@ -80,14 +88,14 @@ class Checking:
         return Wait(place * self._settings.turn_seconds) if place else None
 
     async def _place(self, trusted: Sequence[str], request_id: str) -> int:
-        def drawn(node_id: str) -> bytes:
-            return keccak(bytes.fromhex(request_id[2:] + node_id[2:]))
-
         if self._node_id in trusted:
-            return sorted(trusted, key=drawn).index(self._node_id)
+            return order(request_id, trusted).index(self._node_id)
         own = await self._ai.node_of(self._node_id)
         nodes = 1 if own.namespace_id is None else await self._nodes_in(own.namespace_id)
-        return int.from_bytes(drawn(self._node_id)[-8:]) % max(nodes, 1)
+        return int.from_bytes(keccak(bytes.fromhex(request_id[2:] + self._node_id[2:]))[-8:]) % max(nodes, 1)
+
+    async def _is_trusted(self, trusted: Sequence[str]) -> bool:
+        return self._node_id in trusted or (await self._ai.node_of(self._node_id)).namespace_id in trusted
 
     async def _nodes_in(self, namespace_id: str) -> int:
         found = await self._ai.namespace_of(namespace_id)
@@ -99,8 +107,13 @@ class Checking:
         longest = Answer(ResponseStatus.SUCCESS, "", b"\xff" * response_limit(request))
         draft = self._ai.response_draft(request.encoded_terms, self._node_id, longest)
         asked: Any = {**draft, "from": sender.wallet.address}
-        with refusals_as_ours():
-            gas = await chain.w3.eth.estimate_gas(asked)
+        try:
+            with refusals_as_ours():
+                gas = await chain.w3.eth.estimate_gas(asked)
+        except ContractReverted as refused:
+            if request.terms.quorum == 1 or refused.reason != _TOO_FEW:
+                raise
+            gas = _gas_with_seals(request)  # all that it minds is that we are alone
         price = await current_gas_price(chain, sender.policy.gas_price_max_wei)
         balance = await chain.w3.eth.get_balance(as_address(sender.wallet.address))
         if balance < gas * price.max_wei:
@@ -115,7 +128,7 @@ class Checking:
             fee = terms.request_fee + terms.total_fee_per_res
         except InvalidRequestError:  # it is answered FAILED, which costs no model and earns no response
             quoted, fee = 0, terms.request_fee
-            if terms.redundancy > 1:
+            if terms.redundancy > 1 and not self._settings.peers:
                 return Unfit("it cannot be answered, and one node alone cannot say so")
         cost = self._in_token(quoted) + -(-gas_wei * self._settings.ether_price // _WEI)
         if fee - cost < self._settings.minimum_profit:
@@ -128,3 +141,10 @@ class Checking:
         more: int = 10 ** max(theirs - ours, 0)
         fewer: int = 10 ** max(ours - theirs, 0)
         return -(-units * more // fewer)
+
+
+def _gas_with_seals(request: Request) -> int:
+    """At most what an answer takes that all nodes signed; it cannot be estimated before they did."""
+    terms = request.terms
+    sealed = _GAS_SETTLING + _GAS_PER_SEAL * terms.redundancy + _GAS_PER_BYTE * response_limit(request)
+    return sealed + terms.callback_gas

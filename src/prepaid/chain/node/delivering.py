@@ -13,11 +13,12 @@ from typing import Any, Final
 
 from prepaid.chain.ai import AiContract, Request
 from prepaid.chain.node.following import Logs
+from prepaid.chain.node.gathering import Gathering, one_suffices
 from prepaid.chain.node.journal import Entry, Page, State
 from prepaid.chain.node.kept import Sent
 from prepaid.chain.values import Answer, ResponseStatus
 from prepaid.chain.watching import Attempt
-from prepaid.errors import ChainError, ContractReverted, PrepaidError, RequestNotFound
+from prepaid.errors import ChainError, ConsensusTimeout, ContractReverted, PrepaidError, RequestNotFound
 
 __all__ = ["Delivering", "Ended"]
 
@@ -43,26 +44,29 @@ class Ended:
 class Delivering:
     """Delivers answers to one contract as one node."""
 
-    def __init__(self, ai: AiContract, node: str, page: Page) -> None:
+    def __init__(self, ai: AiContract, node: str, page: Page, gathering: Gathering) -> None:
         self._ai = ai
         self._node = node
         self._page = page
+        self._gathering = gathering
         self._logs = Logs(ai.contract.chain)
 
     async def deliver(self, entry: Entry) -> Ended:
         """Have the answer confirmed, or find out what became of the request.
 
         Raises:
-            ChainError: neither is known now; try again, nothing is sent twice.
+            ChainError, ConsensusTimeout: neither is known now; try again, nothing is sent twice.
         """
         try:
             await self._see_through(entry)
-        except (ChainError, RequestNotFound) as error:
+        except (ChainError, ConsensusTimeout, RequestNotFound) as error:
             ended = await self.end_after(entry.request, error, entry.answer)
             if ended is None:
                 raise
-            return ended
-        return Ended(State.CONFIRMED)
+        else:
+            ended = Ended(State.CONFIRMED)
+        self._gathering.forget(entry.request.request_id)
+        return ended
 
     async def end_after(
         self, request: Request, error: PrepaidError, answer: Answer | None = None
@@ -79,7 +83,8 @@ class Delivering:
         except RequestNotFound:  # it ended, and its place is in use again; or it never was
             status = None
         if status is ResponseStatus.PENDING:
-            return None
+            is_late = await self._ai.contract.chain.time() > request.terms.deadline
+            return Ended(State.EXPIRED, "its deadline passed") if is_late else None
         return await self._settled(request, answer)
 
     async def _see_through(self, entry: Entry) -> None:
@@ -92,8 +97,13 @@ class Delivering:
         if entry.sent is not None:
             await sender.resume(entry.sent.draft, entry.sent.attempt, record)
             return
-        draft = self._ai.response_draft(request.encoded_terms, self._node, entry.answer)
-        await sender.send(draft, record)
+        await sender.send(await self._draft(request, entry.answer), record)
+
+    async def _draft(self, request: Request, answer: Answer) -> dict[str, Any]:
+        if one_suffices(request, answer):
+            return self._ai.response_draft(request.encoded_terms, self._node, answer)
+        seals = await self._gathering.seals(request, answer)
+        return self._ai.relay_draft(request.encoded_terms, answer, seals)
 
     async def _settled(self, request: Request, answer: Answer | None) -> Ended:
         """How the request ended, from the contract's own log."""

@@ -161,11 +161,18 @@ class Page:
 
     async def entry(self, request_id: str) -> Entry:
         """A request that was remembered."""
+        found = await self.find(request_id)
+        assert found is not None, "only ids from this file are asked for"
+        return found
+
+    async def find(self, request_id: str) -> Entry | None:
+        """A request, if it was remembered."""
         query = f"SELECT made, state, answer, sent, reason FROM request WHERE {_HERE} AND request_id = ?"
         found = await self._journal.run(
             lambda books: books.execute(query, (*self._here, request_id)).fetchone()
         )
-        assert found is not None, "only ids from this file are asked for"
+        if found is None:
+            return None
         made, state, answer, sent, reason = found
         return Entry(read_made(request_id, made), State(state), read_answer(answer), read_sent(sent), reason)
 

@@ -18,6 +18,7 @@ from prepaid.chain.node.answering import Answering
 from prepaid.chain.node.checking import Checking
 from prepaid.chain.node.delivering import Delivering, Ended
 from prepaid.chain.node.following import Follower, Heads
+from prepaid.chain.node.gathering import Gathering
 from prepaid.chain.node.journal import Page, State
 from prepaid.chain.node.upkeep import Upkeep
 from prepaid.chain.values import Answer
@@ -47,14 +48,14 @@ class Node:
     def __init__(
         self, ai: AiContract, name: str, page: Page, answering: Answering, settings: NodeSettings
     ) -> None:
-        self._ai = ai
+        self.ai = ai
         self._chain = ai.contract.chain
         self._page = page
         self._answering = answering
         self._settings = settings
         self._told = {"chain_id": self._chain.chain_id, "contract": ai.address, "node": name}
         self._checking = Checking(ai, name, settings, answering)
-        self._delivering = Delivering(ai, name, page)
+        self._delivering = Delivering(ai, name, page, Gathering(ai, name, settings))
         self._upkeep = Upkeep(ai, name, page, settings)
         confirmations = ai.contract.sender.policy.confirmations
         self._follower = Follower(ai, page, confirmations, settings.lookback_blocks)
@@ -81,6 +82,11 @@ class Node:
                 remedy="Use its operator's wallet, or register a node for this one.",
             )
         return cls(ai, settings.name, page, answering, settings)
+
+    @property
+    def here(self) -> tuple[int, str]:
+        """Which contract: its chain's id, and its address."""
+        return self._chain.chain_id, self.ai.address
 
     async def run(self, poll_seconds: float) -> None:
         """Answer until cancelled. Models that were asked by then are waited for by ``finish``."""
@@ -173,7 +179,7 @@ class Node:
 
     async def _asked(self, request: Request) -> Answer:
         """The answer. A node that is stopped leaves it to ``finish``, and finds it in the ledger later."""
-        key = f"{self._chain.chain_id}:{self._ai.address}:{request.request_id}"
+        key = f"{self._chain.chain_id}:{self.ai.address}:{request.request_id}"
         task = asyncio.create_task(self._answering.answer(request, key))
         self._asking.add(task)
         task.add_done_callback(self._asking.discard)

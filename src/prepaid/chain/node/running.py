@@ -10,8 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from prepaid.chain.ai import AiContract
 from prepaid.chain.external_signer import ExternalSigner
 from prepaid.chain.node.answering import Answering
+from prepaid.chain.node.exchange import SealServer
 from prepaid.chain.node.journal import Journal
 from prepaid.chain.node.node import Node
 from prepaid.chain.opening import open_ai_contract, open_chain, open_wallet
@@ -42,10 +44,16 @@ async def run_node(settings: Settings, stop: asyncio.Event) -> None:
         journal = Journal(Path(settings.node.journal))
         opened.callback(journal.close)
         works: list[Work] = [partial(_sweep, runtime)]
+        served: dict[tuple[int, str], AiContract] = {}
         for chain in _chains(settings):
             node = await opened.enter_async_context(_opened(chain, settings, journal, answering))
             opened.push_async_callback(node.finish, _GRACE_SECONDS)
             works.append(partial(node.run, chain.poll_seconds))
+            served[node.here] = node.ai
+        if settings.node.seal_port is not None:
+            server = SealServer(journal, settings.node.name or "", served)
+            opened.push_async_callback(server.aclose)
+            await server.start(settings.node.seal_host, settings.node.seal_port)
         await _until(stop, works)
 
 
