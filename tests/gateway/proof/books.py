@@ -29,15 +29,20 @@ def total(gateway, session_id, kind):
     return sum(amounts), len(amounts)
 
 
-def with_session(gateway, session_id, act, user="ann"):
-    """Do something with a session from beside the server."""
+def with_manager(gateway, act):
+    """What ``act`` returns for a manager beside the server."""
 
     async def work():
         settings = Settings(database=str(gateway.database), sessions={"auto_cleanup": False})
         async with SessionManager(settings=settings) as manager:
-            await act(manager.get_session(session_id, user))
+            return await act(manager)
 
-    asyncio.run(work())
+    return asyncio.run(work())
+
+
+def with_session(gateway, session_id, act, user="ann"):
+    """The same for one session."""
+    return with_manager(gateway, lambda manager: act(manager.get_session(session_id, user)))
 
 
 def assert_refunded(gateway, session_id):

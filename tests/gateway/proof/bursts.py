@@ -23,6 +23,8 @@ class Outcome:
     refused: Counter = field(default_factory=Counter)
     cost: int = 0
     lowered: int = 0
+    delivered: int = 0
+    """Words that those were given who hung up."""
     broken: int = 0
     """Connections that broke, as when a worker is killed."""
 
@@ -30,7 +32,7 @@ class Outcome:
 async def burst(url, key, body, *, clients=CLIENTS, words=None, keyed=False):
     """``clients`` ask at once. Who is told to wait does so and asks again; who is told that it is no use stops.
 
-    ``words``: hang up after so many events with text. ``keyed``: each has an idempotency key, and asks again
+    ``words``: hang up after one of these numbers of events with text. ``keyed``: each has an idempotency key, and asks again
     when its connection breaks.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -73,7 +75,7 @@ async def _ask(session, asked, headers, words, outcome):
             await reply.read()
             return float(after)
         if words is not None and reply.status == 200:
-            await _hang_up(reply, words)
+            outcome.delivered += await _hang_up(reply, random.choice(words))
         else:
             await reply.read()
         outcome.ended[reply.status] += 1
@@ -88,5 +90,5 @@ async def _hang_up(reply, words):
         seen += b'"content": " ' in line or b'"content":" ' in line
         if seen == words:
             reply.close()
-            return
+            return seen
     raise AssertionError(f"the answer ended after {seen} words")
