@@ -7,11 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from chain.anvil import Anvil
 from chain.proxy import Proxy
 from chain.world import ALICE, BOB, POLL_SECONDS, QUICK, USDT, wallet
 from prepaid import (
     ChainError,
+    ChainMismatch,
     ChainUnreachable,
+    ContractReverted,
     EtherTooLow,
     GasPriceTooHigh,
     InsufficientFunds,
@@ -19,13 +22,15 @@ from prepaid import (
     TransactionReorganised,
     TransactionReplaced,
     TransactionUnconfirmed,
+    WalletUnusable,
 )
 from prepaid.chain.artefacts import artefact
 from prepaid.chain.connection import Chain
 from prepaid.chain.contracts import Contract
-from prepaid.chain.fees import GasPrice, raised
+from prepaid.chain.fees import GasPrice, current_gas_price, raised
 from prepaid.chain.rpc import Patience
 from prepaid.chain.sending import Sender
+from prepaid.chain.watching import Watch
 
 IMPATIENT = Patience(timeout_seconds=0.3, retries_max=2, backoff_seconds=0.01)
 
@@ -334,3 +339,92 @@ async def test_an_endpoint_that_is_not_there():
         await Chain.connect("http://127.0.0.1:9/v3/0123456789abcdef", patience=IMPATIENT)
     assert caught.value.place == "http://127.0.0.1:9"
     assert "0123456789abcdef" not in str(caught.value)
+
+
+class TestWhatFailsInItsBlock:
+    """Sent although it would fail, as others' transactions in between can bring about."""
+
+    async def judged(self, chain, world, function, arguments, gas, *, then=None):
+        token = await token_of(chain, world)
+        sender = token.sender
+        draft = {**token.draft(function, *arguments), "gas": gas, "from": ALICE.address}
+        nonce = await chain.w3.eth.get_transaction_count(ALICE.address)
+        attempt = await sender.signed(draft, nonce, await current_gas_price(chain, None))
+        await sender.push(attempt)
+        if then is not None:
+            await then()
+        return await Watch(sender, draft, attempt).until_confirmed()
+
+    async def test_out_of_gas(self, chain, world):
+        with pytest.raises(ContractReverted, match="out of gas"):
+            await self.judged(chain, world, "approve", (BOB.address, 1), 22_500)
+
+    async def test_for_a_reason_that_is_still_there(self, chain, world):
+        with pytest.raises(ContractReverted, match="Panic"):
+            await self.judged(chain, world, "transfer", (BOB.address, 2_000 * USDT), 100_000)
+
+    async def test_for_a_reason_that_is_gone(self, chain, world, by_hand):
+        """Minted to in the same block, right behind it."""
+        minting = []
+
+        async def mint():
+            token = await token_of(chain, world, who=BOB)
+            minting.append(asyncio.create_task(token.send("mint", ALICE.address, 5_000 * USDT)))
+
+            async def are_waiting():
+                return by_hand.rpc("txpool_status")["pending"] == "0x2"
+
+            await until(are_waiting)
+            by_hand.rpc("evm_mine")
+
+        by_hand.rpc("anvil_setNextBlockBaseFeePerGas", hex(10**9))
+        with pytest.raises(ContractReverted, match="something that has changed since"):
+            await self.judged(chain, world, "transfer", (BOB.address, 2_000 * USDT), 100_000, then=mint)
+        await asyncio.gather(*minting)
+
+
+class Moody:
+    """A wallet that signs once."""
+
+    def __init__(self, other):
+        self._other = other
+        self._left = 1
+
+    @property
+    def address(self):
+        return self._other.address
+
+    async def sign_transaction(self, transaction):
+        if not self._left:
+            raise WalletUnusable("Not again.")
+        self._left -= 1
+        return await self._other.sign_transaction(transaction)
+
+
+async def test_a_wallet_that_signs_no_bump(chain, world, by_hand):
+    """What is out stays out, and is waited for."""
+    policy = replace(QUICK, bump_after_seconds=0.05)
+    token = await token_of(chain, world, policy, who=Moody(ALICE))
+    sending = asyncio.create_task(token.send("transfer", BOB.address, 1))
+    for _ in range(10):
+        await chain.next_head()
+    by_hand.rpc("evm_mine")
+    assert (await sending)["status"] == 1
+
+
+async def test_a_chain_with_an_older_gas_market():
+    old = Anvil("--hardfork", "berlin")
+    try:
+        async with await Chain.connect(old.url, poll_seconds=POLL_SECONDS) as chain:
+            old.give_ether(ALICE.address)
+            with pytest.raises(ChainMismatch, match="EIP-1559"):
+                await Sender(chain, ALICE, QUICK).send({"to": BOB.address, "value": 1})
+    finally:
+        old.stop()
+
+
+async def test_an_endpoint_that_does_not_say_what_tip_is_usual(world, chain):
+    async with Proxy(world.url) as proxy:
+        proxy.fail("eth_maxPriorityFeePerGas", {"error": {"code": -32601, "message": "Method not found"}})
+        async with await Chain.connect(proxy.url, patience=IMPATIENT, poll_seconds=POLL_SECONDS) as through:
+            assert (await current_gas_price(through, None)).tip_wei == 10**9

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from web3.exceptions import Web3RPCError
+from web3.types import RPCEndpoint
 
 from prepaid.chain.connection import Chain
 from prepaid.errors import ChainMismatch, GasPriceTooHigh
@@ -39,15 +39,20 @@ async def current_gas_price(chain: Chain, limit_wei: int | None) -> GasPrice:
     base = block.get("baseFeePerGas")
     if base is None:
         raise ChainMismatch("The chain's gas market", "EIP-1559", "an older one")
-    try:
-        tip = int(await chain.w3.eth.max_priority_fee)
-    except Web3RPCError:
-        tip = _TIP_WEI
+    tip = await _usual_tip(chain)
     if limit_wei is None:
         return GasPrice(2 * base + tip, tip)
     if base + tip > limit_wei:
         raise GasPriceTooHigh(base + tip, limit_wei)
     return GasPrice(min(2 * base + tip, limit_wei), tip)
+
+
+async def _usual_tip(chain: Chain) -> int:
+    """What the endpoint says is usual; not every one does."""
+    told = (await chain.provider.make_request(RPCEndpoint("eth_maxPriorityFeePerGas"), [])).get("result")
+    if isinstance(told, str):
+        return int(told, 16)
+    return told if isinstance(told, int) else _TIP_WEI
 
 
 def raised(price: GasPrice, current: GasPrice, limit_wei: int | None) -> GasPrice | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from prepaid.errors import (
     TransactionReorganised,
     TransactionReplaced,
     TransactionUnconfirmed,
+    WalletUnusable,
 )
 
 if TYPE_CHECKING:
@@ -124,19 +126,23 @@ class Watch:
             raise TransactionReplaced(newest.tx_hash, newest.nonce)
 
     async def _bump(self) -> None:
-        """Offer more for it, or what was offered again where the limit forbids more."""
+        """Offer more for it; what was offered again, where the limit forbids more or nobody signs."""
         self._sent_at = time.monotonic()
-        newest, limit = self._attempts[-1], self._sender.policy.gas_price_max_wei
-        try:
-            price = raised(newest.price, await current_gas_price(self._chain, limit), limit)
-        except GasPriceTooHigh:
-            price = None
-        if price is not None:
-            bumped = await self._sender.signed(self._draft, newest.nonce, price)
-            if self._record is not None:
-                await self._record(self._draft, bumped)
-            self._attempts.append(bumped)
+        with contextlib.suppress(GasPriceTooHigh, WalletUnusable):  # it is out, whatever becomes of this
+            bumped = await self._more()
+            if bumped is not None:
+                self._attempts.append(bumped)
         await self._hand_in_again()
+
+    async def _more(self) -> Attempt | None:
+        newest, limit = self._attempts[-1], self._sender.policy.gas_price_max_wei
+        price = raised(newest.price, await current_gas_price(self._chain, limit), limit)
+        if price is None:
+            return None
+        bumped = await self._sender.signed(self._draft, newest.nonce, price)
+        if self._record is not None:
+            await self._record(self._draft, bumped)
+        return bumped
 
     async def _hand_in_again(self) -> None:
         try:
