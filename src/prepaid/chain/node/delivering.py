@@ -18,7 +18,15 @@ from prepaid.chain.node.journal import Entry, Page, State
 from prepaid.chain.node.kept import Sent
 from prepaid.chain.values import Answer, ResponseStatus
 from prepaid.chain.watching import Attempt
-from prepaid.errors import ChainError, ConsensusTimeout, ContractReverted, PrepaidError, RequestNotFound
+from prepaid.errors import (
+    ChainError,
+    ConsensusTimeout,
+    ContractReverted,
+    PrepaidError,
+    RequestNotFound,
+    TransactionReorganised,
+    TransactionReplaced,
+)
 
 __all__ = ["Delivering", "Ended"]
 
@@ -31,6 +39,8 @@ _HOPELESS: Final = {
     "DtnAi_AnswerTooLong": State.DECLINED,
 }
 """What the contract will say every time."""
+_VOID: Final = (ContractReverted, TransactionReorganised, TransactionReplaced)
+"""After these, the transaction that was signed will never do it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,8 @@ class Delivering:
         except (ChainError, ConsensusTimeout, RequestNotFound) as error:
             ended = await self.end_after(entry.request, error, entry.answer)
             if ended is None:
+                if isinstance(error, _VOID):
+                    await self._page.drop_sent(entry.request.request_id)
                 raise
         else:
             ended = Ended(State.CONFIRMED)

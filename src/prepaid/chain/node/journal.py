@@ -19,7 +19,7 @@ import apsw
 from prepaid.chain.ai import Request
 from prepaid.chain.node.kept import Sent, answer_text, made_text, read_answer, read_made, read_sent, sent_text
 from prepaid.chain.values import Answer
-from prepaid.errors import StoreBusy, StoreTooNew
+from prepaid.errors import StoreBusy, StoreCorrupted, StoreTooNew
 from prepaid.store.sqlite.connection import translated
 
 __all__ = ["Entry", "Journal", "Page", "State"]
@@ -27,6 +27,9 @@ __all__ = ["Entry", "Journal", "Page", "State"]
 T = TypeVar("T")
 
 _VERSION: Final = 1
+_APPLICATION_ID: Final = 0x7072706E
+"""``prpn`` in ASCII, in the header of each of our files."""
+
 _SCHEMA: Final = f"""
   CREATE TABLE place (
     chain_id INTEGER NOT NULL, contract TEXT NOT NULL, next_block INTEGER NOT NULL,
@@ -39,6 +42,7 @@ _SCHEMA: Final = f"""
     PRIMARY KEY (chain_id, contract, request_id)
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX request_by_state ON request (chain_id, contract, state, block);
+  PRAGMA application_id = {_APPLICATION_ID};
   PRAGMA user_version = {_VERSION};"""
 
 _HERE: Final = "chain_id = ? AND contract = ?"
@@ -204,6 +208,10 @@ class Page:
         """This transaction is about to be sent."""
         await self._update(request_id, "state = ?, sent = ?", State.SENT, sent_text(sent))
 
+    async def drop_sent(self, request_id: str) -> None:
+        """The transaction is void; the answer is to be sent in another."""
+        await self._update(request_id, "state = ?, sent = NULL", State.ANSWERED)
+
     async def forget(self, before_block: int) -> int:
         """Drop requests of older blocks that have ended; how many."""
         query = f"DELETE FROM request WHERE {_HERE} AND state NOT IN ({_MARKS}) AND block < ?"
@@ -238,7 +246,7 @@ def _opened(path: Path) -> apsw.Connection:
             connection.execute("PRAGMA journal_mode = WAL").fetchall()
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN EXCLUSIVE; COMMIT")
-            _bring_up(connection)
+            _bring_up(connection, path)
     except StoreBusy:
         connection.close(True)
         raise StoreBusy(
@@ -250,7 +258,10 @@ def _opened(path: Path) -> apsw.Connection:
     return connection
 
 
-def _bring_up(connection: apsw.Connection) -> None:
+def _bring_up(connection: apsw.Connection, path: Path) -> None:
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()[0]
+    if tables and connection.execute("PRAGMA application_id").get != _APPLICATION_ID:
+        raise StoreCorrupted(f"{path} is a database, but no node's.", remedy="Choose another node.journal.")
     version = connection.execute("PRAGMA user_version").get
     if version > _VERSION:
         raise StoreTooNew(version, _VERSION)
