@@ -10,7 +10,7 @@ import {TokenMock} from "../kit/Tokens.sol";
 
 contract ManagerReentryTest is ManagerFixture {
     /// @dev While money moves, the books are not final.
-    function test_GivenATokenThatTellsPeopleAndOneWhoReEnters() external {
+    function test_GivenATokenThatTellsPeopleAndOneWhoReenters() external {
         Reenterer re = new Reenterer(manager, address(token));
         vm.etch(address(token), address(new TellingToken()).code);
         token.mint(address(re), 10 * MIN);
@@ -24,7 +24,7 @@ contract ManagerReentryTest is ManagerFixture {
     }
 
     /// @dev The callback comes when everything is written: it may lead to the next question.
-    function test_GivenATargetThatReEnters() external restsNowhere {
+    function test_GivenATargetThatReenters() external restsNowhere {
         uint256 foreign = create(bob, MIN);
         Reenterer re = new Reenterer(manager, address(token));
         token.mint(address(re), 10 * MIN);
