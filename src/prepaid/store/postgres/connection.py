@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -24,9 +24,7 @@ _SESSION: Final = """
   SET default_transaction_isolation = 'read committed';
   -- Batches differ in size, never in what is the right plan; planning each would cost more than running it.
   SET plan_cache_mode = 'force_generic_plan';
-  SET jit = off;
-  -- A transaction of ours waits for nobody but the database; what is left of a cut connection must let go.
-  SET idle_in_transaction_session_timeout = '10s'
+  SET jit = off
 """
 
 _UNKNOWN: Final = "Whether it was kept is unknown: retry with the same key."
@@ -75,8 +73,7 @@ async def connect(url: str) -> Connection:
 def shown_url(url: str) -> str:
     """The URL without its password, for messages."""
     parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def is_lost(error: BaseException) -> bool:

@@ -23,7 +23,14 @@ from prepaid.store.postgres.book.columns import texts
 from prepaid.store.postgres.connection import LOST, Connection, connect, is_lost, raise_translated
 from prepaid.store.postgres.locks import names_of, sessions_of
 
-__all__ = ["Lane"]
+__all__ = ["SETTINGS", "Lane"]
+
+SETTINGS: Final = """
+  -- A lane's statements look rows up by their keys, whatever a planner thinks of a table that is still small.
+  SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
+  -- A transaction of ours waits for nobody but the database; what is left of a cut connection must let go.
+  SET idle_in_transaction_session_timeout = '10s'
+"""
 
 _TRIES_MAX: Final = 10
 _PAUSE_SECONDS_MIN: Final = 0.02
@@ -142,6 +149,7 @@ class Lane(Batches):
             return self._connection, None
         connection = await connect(self._url)
         try:
+            await connection.execute(SETTINGS)
             last_batch: int = await connection.fetchval(_ENTER, self._lane_id)
         except BaseException:
             connection.terminate()
