@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from decimal import Decimal
 
@@ -17,15 +18,19 @@ from prepaid import (
     AmountNotPositive,
     AmountTooPrecise,
     ConfigError,
+    ConsensusTimeout,
     CurrencyMismatch,
     InsufficientFunds,
     ModelNotSupported,
+    NodeValidationFailed,
     SessionAlreadyClosed,
     SessionNotFound,
+    WalletUnusable,
     open_realm,
 )
 from prepaid.chain.ai import AiContract
 from prepaid.chain.connection import Chain
+from prepaid.chain.values import Answer, ResponseStatus
 from prepaid.config import Settings
 
 USDT = 10**6
@@ -183,3 +188,52 @@ async def test_the_ledger_must_be_told_whose_sessions_they_are(tmp_path):
 async def test_the_chain_must_be_told_where_things_are():
     with pytest.raises(ConfigError, match=r"chain\.rpc_url is missing"):
         await open_realm(Settings(realm="chain", chain={"keystore": None}))
+
+
+class TestOnTheChainOnly:
+    """What only nodes can do: not answer, and answer that there is no answer."""
+
+    @pytest.fixture
+    async def session(self, world, monkeypatch):
+        async with await OnChain(world, monkeypatch).of("alice") as opened:
+            yield await opened.open("1 USDT")
+
+    async def test_a_question_that_no_node_could_answer(self, session, operator):
+        """Spec A16: reading it is what it costs."""
+        async with answering(operator, Answer(ResponseStatus.FAILED, "no such city")):
+            with pytest.raises(NodeValidationFailed, match="no such city"):
+                await session.request("What is the weather like in Atlantis?")
+        stats = await session.stats()
+        assert (stats.available > 990_000, stats.held) == (True, 0)
+
+    async def test_a_question_that_nobody_answers(self, session, operator, anvil):
+        """Spec A17: held until its deadline; whoever expires it then gives it back."""
+        with pytest.raises(ConsensusTimeout, match="within 0"):
+            await session.request("Anybody there?", timeout_seconds=0)
+        assert (await session.stats()).held > 0
+        waiting = asyncio.create_task(session.request("And now?", timeout_seconds=30))
+        async with asyncio.timeout(20):
+            while len(made := await requests_of(operator)) < 2:  # noqa: ASYNC110 -- it is on its way
+                await asyncio.sleep(0.01)
+        anvil.later(3_601)
+        for each in made:
+            await operator.expire(each)
+        with pytest.raises(ConsensusTimeout, match="expired unanswered"):
+            await waiting
+        assert (await session.stats()).available == USDT
+
+    async def test_a_wallet_that_cannot_be_opened(self, world, monkeypatch):
+        monkeypatch.delenv("PREPAID_CHAIN_KEY", raising=False)
+        chain = {"rpc_url": world.url, "ai_contract": world.ai}
+        with pytest.raises(WalletUnusable, match="PREPAID_CHAIN_KEY"):
+            await open_realm(Settings(realm="chain", chain=chain))
+        monkeypatch.setenv("PREPAID_CHAIN_KEY", "11" * 32)
+        with pytest.raises(ConfigError, match=r"chain\.ai_contract is missing"):
+            await open_realm(Settings(realm="chain", chain={"rpc_url": world.url}))
+
+
+async def requests_of(ai):
+    """The terms of every request that the contract has ever seen, newest last."""
+    query = {"address": ai.address, "topics": [ai.contract.topic("RequestMade")], "fromBlock": 0}
+    logs = await ai.contract.chain.w3.eth.get_logs(query)
+    return [ai.contract.decode("RequestMade", log)["terms"] for log in logs]
