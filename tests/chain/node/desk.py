@@ -18,7 +18,7 @@ from prepaid.config import Settings
 from prepaid.store.sqlite.store import SqliteStore
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["chain.node.child"])
+PROCESSES.set_forkserver_preload(["prepaid.chain.node", "prepaid.gateway.logs"])
 
 PRICES = {"m": {"input_per_million": "1", "output_per_million": "2"}}
 """A base unit for a token that is read, two for one that is written."""

@@ -14,7 +14,7 @@ from prepaid.chain.values import ResponseStatus, decode_text
 from providers.fake_openai import Behaviour
 
 ALL = "PREPAID_TEST_NODE_LONG" in os.environ
-EVERY_RUN = ("before answer", "after signed", "after sent")
+EVERY_RUN = ("after event", "before answer", "after signed", "after sent", "before receipt")
 """Where a later step would redo the most; the long profile has all of them."""
 
 
