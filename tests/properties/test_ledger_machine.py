@@ -30,7 +30,6 @@ from prepaid.store.operations import (
     TakeFromPool,
     Turn,
 )
-from prepaid.store.sqlite.store import SqliteStore
 from store.books import (
     Clock,
     close,
@@ -46,6 +45,7 @@ from store.books import (
     withdraw,
 )
 from store.model import Model
+from stores import open_store
 
 MANAGERS = 3
 LIVE = (SessionState.ACTIVE, SessionState.PAUSED)
@@ -64,15 +64,15 @@ WAYS = st.sampled_from([0, 1, 2, 10, 11, 12])
 
 
 class Ledgers(RuleBasedStateMachine):
-    """Managers on one file; each step goes through one of them, and waits for its answer or not."""
+    """Managers on one database; each step goes through one of them, and waits for its answer or not."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = Path(tempfile.mkdtemp(prefix="ledgers-"))
         self.loop = asyncio.new_event_loop()
         self.clock = Clock()
         self.model = Model(self.clock)
-        self.stores = [SqliteStore(self.directory / "x.db", clock=self.clock) for _ in range(MANAGERS)]
+        self.where = self.new_where()
+        self.stores = [self.opened() for _ in range(MANAGERS)]
         self.waiting: list = []
         self.manager = 0
         self.sessions = 0
@@ -84,7 +84,16 @@ class Ledgers(RuleBasedStateMachine):
         for store in self.stores:
             self.loop.run_until_complete(store.aclose())
         self.loop.close()
-        shutil.rmtree(self.directory)
+        self.remove()
+
+    def new_where(self):
+        return Path(tempfile.mkdtemp(prefix="ledgers-")) / "x.db"
+
+    def remove(self):
+        shutil.rmtree(self.where.parent)
+
+    def opened(self):
+        return open_store(self.where, clock=self.clock)
 
     def do(self, work, way):
         """One step, by a manager; its answer is waited for, or left to come with the next ones'."""
@@ -420,3 +429,46 @@ class TestLedgers(Ledgers.TestCase):
 @pytest.mark.slow
 class TestLedgersLong(Ledgers.TestCase):
     settings = settings(max_examples=400, stateful_step_count=60, **COMMON)
+
+
+@pytest.fixture(scope="class")
+def databases(request, postgres):
+    """Hypothesis makes its machines without fixtures, so their class keeps what they need."""
+    request.cls.machine.databases = postgres
+
+
+class PostgresLedgers(Ledgers):
+    """On PostgreSQL. One lane keeps the order of steps that do not wait for each other."""
+
+    databases = None
+
+    def new_where(self):
+        return self.databases.new()
+
+    def remove(self):
+        self.databases.give_back(self.where)
+
+    def opened(self):
+        return open_store(self.where, clock=self.clock, lanes=1)
+
+
+class LanedLedgers(PostgresLedgers):
+    """With several lanes a step waits for the one before, which another lane may have."""
+
+    def opened(self):
+        return open_store(self.where, clock=self.clock)
+
+    def do(self, work, way):
+        super().do(work, way % 10)
+
+
+@pytest.mark.usefixtures("databases")
+class TestPostgresLedgers(PostgresLedgers.TestCase):
+    machine = PostgresLedgers
+    settings = settings(max_examples=12, stateful_step_count=40, **COMMON)
+
+
+@pytest.mark.usefixtures("databases")
+class TestLanedLedgers(LanedLedgers.TestCase):
+    machine = LanedLedgers
+    settings = settings(max_examples=6, stateful_step_count=40, **COMMON)
