@@ -50,13 +50,6 @@ def without_ids(results, session_id):
 
 
 @pytest.fixture
-def url(postgres):
-    made = postgres.new()
-    yield made
-    postgres.give_back(made)
-
-
-@pytest.fixture
 def proxy(url, tmp_path):
     with Proxy(url, tmp_path) as made:
         yield made

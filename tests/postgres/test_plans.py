@@ -27,13 +27,6 @@ TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
 
 
 @pytest.fixture
-def url(postgres):
-    made = postgres.new()
-    yield made
-    postgres.give_back(made)
-
-
-@pytest.fixture
 async def connection(url):
     """As a lane's."""
     made = await connect(url)
