@@ -17,6 +17,7 @@ base_url = "{base_url}"
 api_key = "sk-upstream"
 models = ["fast", "reads"]
 retries_max = 0
+bytes_per_token = 4
 
 [prices.fast]
 input_per_million = "0"
@@ -48,9 +49,10 @@ def gateway(provider, tmp_path_factory):
         yield running
 
 
-@pytest.fixture
-def crew(provider, tmp_path):
-    """Four workers, of its own for each test."""
-    with Gateway(tmp_path, SETTINGS.format(base_url=provider.base_url), workers=4) as running:
+@pytest.fixture(scope="package")
+def crew(provider, tmp_path_factory):
+    """Four workers."""
+    settings = SETTINGS.format(base_url=provider.base_url)
+    with Gateway(tmp_path_factory.mktemp("four"), settings, workers=4) as running:
         running.wait_until(lambda: len(running.workers()) == 4)
         yield running

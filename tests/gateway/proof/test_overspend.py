@@ -69,18 +69,18 @@ def test_an_exact_estimate(gateway, upstream, stream):
 
 
 def test_no_limit_in_the_request(gateway, upstream):
-    """Four times as much is held as it costs; towards the end less, so that the last unit is used."""
+    """Twice as much is held as it costs; towards the end less, so that the last unit is used."""
     upstream.behave(
-        usage={"prompt_tokens": 5, "completion_tokens": 256, "total_tokens": 261}, delay_seconds=DELAY_SECONDS
+        usage={"prompt_tokens": 5, "completion_tokens": 512, "total_tokens": 517}, delay_seconds=DELAY_SECONDS
     )
-    session_id, key = gateway.fund(PAID * 256)
+    session_id, key = gateway.fund(PAID * 512)
     outcome = spend(gateway, key, {})
     assert_fifty_of_a_thousand(outcome, upstream)
     assert outcome.lowered >= 1
     limits = [request["max_tokens"] for request in upstream.requests()]
     assert max(limits) == 1024
-    assert min(limits) >= 256
-    assert_spent_to_the_last(gateway, upstream, session_id, key, {}, 256)
+    assert min(limits) >= 512
+    assert_spent_to_the_last(gateway, upstream, session_id, key, {}, 512)
 
 
 def test_an_upstream_that_counts_the_prompt_twice(gateway, upstream):
@@ -137,11 +137,11 @@ def test_a_worker_that_is_killed_in_mid_burst(crew, upstream):
 
 
 def test_clients_that_hang_up_in_mid_stream(gateway, upstream):
-    """Each takes 10 words of 40 and goes: that is what it pays for, and the rest of its hold pays for others."""
+    """Each takes 10 words of 20 and goes: that is what it pays for, and the rest of its hold pays for others."""
     words = 10
-    upstream.behave(text=" wod" * 40, hang_after=1 + words, delay_seconds=DELAY_SECONDS)
+    upstream.behave(text=" wod" * 20, hang_after=1 + words, delay_seconds=DELAY_SECONDS)
     session_id, key = gateway.fund(PAID * words)
-    body = {"max_tokens": 40, "stream": True}
+    body = {"max_tokens": 20, "stream": True}
     outcome = spend(gateway, key, body, words=[words])
     assert outcome.ended == {200: PAID, 402: CLIENTS - PAID}
     account = settled(gateway, session_id)
