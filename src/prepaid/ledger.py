@@ -256,7 +256,8 @@ class Ledger:
         What was delivered is captured, the rest released, and what a provider may still bill booked
         as our loss.
         """
-        overdue = self.store.reads.overdue_holds(self.store.clock(), limit)
+        now_ms = self.store.clock()
+        overdue = await self.store.ask(lambda reads: reads.overdue_holds(now_ms, limit))
         outcomes: list[Settled | None] = await asyncio.gather(
             *(self.store.submit(Reconcile(session_id, key)) for session_id, key in overdue)
         )

@@ -45,7 +45,7 @@ async def session(manager):
 async def test_a_session_s_key_spends_its_session(callers, session):
     """Spec D2: the session's key is the API key."""
     sent = request(session.api_key)
-    caller = callers.payer(sent)
+    caller = await callers.payer(sent)
     assert caller.payer == Payer(session.session_id, "ann", "USD")
     assert (caller.session_id, caller.owner, sent.session_id) == (
         session.session_id,
@@ -57,7 +57,7 @@ async def test_a_session_s_key_spends_its_session(callers, session):
 
 async def test_within_its_cap_and_models(callers, manager, session):
     made = await manager.create_api_key(session_id=session.session_id, cap=5, models=["offline"])
-    caller = callers.payer(request(made.api_key))
+    caller = await callers.payer(request(made.api_key))
     assert caller.payer == Payer(session.session_id, "ann", "USD", key_no=2, models=("offline",))
     caller.check_model("offline")
     with pytest.raises(ModelNotAllowed):
@@ -66,14 +66,14 @@ async def test_within_its_cap_and_models(callers, manager, session):
 
 async def test_a_user_s_key_says_which_session(callers, manager, session):
     key = (await manager.create_api_key(user_id="ann", models=["offline"])).api_key
-    caller = callers.payer(request(key, x_prepaid_session=session.session_id))
+    caller = await callers.payer(request(key, x_prepaid_session=session.session_id))
     assert caller.payer == Payer(session.session_id, "ann", "USD", models=("offline",))
     with pytest.raises(InvalidRequestError, match="X-Prepaid-Session"):
-        callers.payer(request(key))
+        await callers.payer(request(key))
     theirs = await manager.create_session("bob", "1 USD")
     for foreign in (theirs.session_id, "ses_x", "", "\x00", "é"):
         with pytest.raises(SessionNotFound):
-            callers.payer(request(key, x_prepaid_session=foreign))
+            await callers.payer(request(key, x_prepaid_session=foreign))
 
 
 async def test_or_which_lease(callers, manager, session):
@@ -82,24 +82,24 @@ async def test_or_which_lease(callers, manager, session):
     leased = await manager.get_from_pool("bob")
     key = (await manager.create_api_key(user_id="bob")).api_key
     under = {"x_prepaid_session": session.session_id, "x_prepaid_lease": leased.lease.lease_id}
-    assert callers.payer(request(key, **under)).payer == leased.payer
+    assert (await callers.payer(request(key, **under))).payer == leased.payer
     anns = (await manager.create_api_key(user_id="ann")).api_key
     with pytest.raises(LeaseNotFound):
-        callers.payer(request(anns, **under))
+        await callers.payer(request(anns, **under))
     await leased.give_back()
     with pytest.raises(LeaseNotFound):
-        callers.payer(request(key, **under))
+        await callers.payer(request(key, **under))
 
 
 async def test_the_operator_spends_nobody_s_money(callers, manager, session):
     key = (await manager.create_api_key()).api_key
     with pytest.raises(PermissionDenied):
-        callers.payer(request(key, x_prepaid_session=session.session_id))
-    assert callers.operator(request(key)).owner == ""
+        await callers.payer(request(key, x_prepaid_session=session.session_id))
+    assert (await callers.operator(request(key))).owner == ""
     with pytest.raises(PermissionDenied):
-        callers.operator(request(session.api_key))
+        await callers.operator(request(session.api_key))
     with pytest.raises(PermissionDenied):
-        callers.user(request(key))
+        await callers.user(request(key))
 
 
 @pytest.mark.parametrize(
@@ -108,12 +108,12 @@ async def test_the_operator_spends_nobody_s_money(callers, manager, session):
 async def test_what_is_no_bearer_opens_nothing(callers, session, authorization):
     headers = {} if authorization is None else {"authorization": authorization.format(key=session.api_key)}
     with pytest.raises(AuthenticationError) as refused:
-        callers.payer(request(**headers))
+        await callers.payer(request(**headers))
     assert session.api_key[-32:] not in str(refused.value)
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer "])
 async def test_the_scheme_is_read_as_http_has_it(callers, session, scheme):
     assert (
-        callers.payer(request(authorization=f"{scheme} {session.api_key}")).session_id == session.session_id
-    )
+        await callers.payer(request(authorization=f"{scheme} {session.api_key}"))
+    ).session_id == session.session_id

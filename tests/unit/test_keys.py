@@ -48,7 +48,7 @@ class TestRecognising:
     async def test_each_kind_says_whose_it_is(self, manager, session):
         user = (await manager.create_api_key(user_id="ann")).api_key
         operator = (await manager.create_api_key()).api_key
-        kinds = [manager.identify(each) for each in (session.api_key, user, operator)]
+        kinds = [(await manager.identify(each)) for each in (session.api_key, user, operator)]
         assert [each.kind for each in kinds] == [KeyKind.SESSION, KeyKind.USER, KeyKind.OPERATOR]
         assert [each.owner for each in kinds] == ["ann", "ann", ""]
         assert kinds[0].holder == session.session_id
@@ -88,26 +88,26 @@ class TestRecognising:
         ]
         for wrong in wrongs:
             with pytest.raises(AuthenticationError) as refused:
-                manager.identify(wrong)
+                await manager.identify(wrong)
             assert key[-32:] not in str(refused.value)
 
     async def test_an_expired_one_is_none(self, manager, session, clock):
         made = await manager.create_api_key(session_id=session.session_id, expires_at=timedelta(seconds=10))
         clock.advance(9.999)
-        assert manager.identify(made.api_key).key_id == made.record.key_id
+        assert (await manager.identify(made.api_key)).key_id == made.record.key_id
         clock.advance(0.001)
         with pytest.raises(AuthenticationError, match="expired"):
-            manager.identify(made.api_key)
+            await manager.identify(made.api_key)
         with pytest.raises(AuthenticationError) as guessed:
-            manager.identify(made.api_key[:-1] + ("A" if made.api_key[-1] != "A" else "B"))
+            await manager.identify(made.api_key[:-1] + ("A" if made.api_key[-1] != "A" else "B"))
         assert "expired" not in str(guessed.value)
 
     async def test_a_revoked_one_is_none_in_every_process_at_once(self, manager, session, tmp_path):
         async with opened(tmp_path / "a.db") as elsewhere:
-            assert elsewhere.identify(session.api_key)
+            assert await elsewhere.identify(session.api_key)
             await manager.revoke_api_key(f"pp_{session.session_id}.1")
             with pytest.raises(AuthenticationError):
-                elsewhere.identify(session.api_key)
+                await elsewhere.identify(session.api_key)
 
     async def test_digests_are_compared_in_constant_time(self, manager, session, monkeypatch):
         """Also where there is no such key: what was compared is seen, nothing is put in its place."""
@@ -120,10 +120,10 @@ class TestRecognising:
             return safe(left, right)
 
         monkeypatch.setattr(hmac, "compare_digest", watched)
-        manager.identify(session.api_key)
+        await manager.identify(session.api_key)
         assert compared == [(api_keys.digest_of(session.api_key[-32:]),) * 2]
         with pytest.raises(AuthenticationError):
-            manager.identify(session.api_key.replace(".1_", ".7_"))
+            await manager.identify(session.api_key.replace(".1_", ".7_"))
         assert len(compared) == 2
 
     async def test_what_is_kept_does_not_open_anything(self, manager, session, tmp_path):
@@ -147,38 +147,38 @@ class TestRecognising:
 class TestRotating:
     async def test_at_once(self, manager, session):
         made = await manager.rotate_api_key(f"pp_{session.session_id}.1", "ann")
-        assert manager.authenticate(made.api_key).session_id == session.session_id
+        assert (await manager.authenticate(made.api_key)).session_id == session.session_id
         with pytest.raises(AuthenticationError):
-            manager.identify(session.api_key)
+            await manager.identify(session.api_key)
 
     async def test_after_a_grace(self, manager, session, clock):
         made = await manager.rotate_api_key(f"pp_{session.session_id}.1", grace=timedelta(minutes=1))
-        assert manager.identify(session.api_key) == manager.identify(made.api_key)
+        assert (await manager.identify(session.api_key)) == (await manager.identify(made.api_key))
         clock.advance(59.999)
-        assert manager.identify(session.api_key)
+        assert await manager.identify(session.api_key)
         clock.advance(0.001)
-        assert manager.identify(made.api_key)
+        assert await manager.identify(made.api_key)
         with pytest.raises(AuthenticationError):
-            manager.identify(session.api_key)
+            await manager.identify(session.api_key)
 
     async def test_only_the_last_two_work_within_a_grace(self, manager, session):
         key_id = f"pp_{session.session_id}.1"
         rotated = [await manager.rotate_api_key(key_id, grace=60) for _ in range(2)]
         keys = [session.api_key, *(each.api_key for each in rotated)]
         with pytest.raises(AuthenticationError):
-            manager.identify(keys[0])
-        assert manager.identify(keys[1])
-        assert manager.identify(keys[2])
+            await manager.identify(keys[0])
+        assert await manager.identify(keys[1])
+        assert await manager.identify(keys[2])
 
     async def test_the_operator_s_first_key(self, manager):
         """Printed once at the first start; the one before is invalid after a rotation."""
         first = await manager.first_operator_key()
         assert await manager.first_operator_key() is None
-        assert manager.identify(first).kind is KeyKind.OPERATOR
+        assert (await manager.identify(first)).kind is KeyKind.OPERATOR
         second = (await manager.rotate_api_key("pp_op.1")).api_key
         with pytest.raises(AuthenticationError):
-            manager.identify(first)
-        assert manager.identify(second).key_id == "pp_op.1"
+            await manager.identify(first)
+        assert (await manager.identify(second)).key_id == "pp_op.1"
         await manager.revoke_api_key("pp_op.1")
         assert await manager.first_operator_key() is None
 
@@ -192,7 +192,7 @@ class TestSpending:
     async def test_within_the_cap_through_everything_that_asks(self, manager, session):
         """Spec D1: a chat's turn and a single request count against one cap."""
         made = await manager.create_api_key(session_id=session.session_id, cap="0.02 USD")
-        mine = manager.authenticate(made.api_key)
+        mine = await manager.authenticate(made.api_key)
         await mine.send_message("Hello!")
         response = await manager.ask(mine, AIRequest("Hello?", max_output_tokens=20))
         spent = manager.get_api_key(made.record.key_id).spent
@@ -210,23 +210,23 @@ class TestSpending:
         await session.send_message("The owner can still.")
 
     async def test_the_first_key_has_no_cap(self, manager, session):
-        assert manager.identify(session.api_key).cap is None
-        assert manager.authenticate(session.api_key).payer.key_no is None
+        assert (await manager.identify(session.api_key)).cap is None
+        assert (await manager.authenticate(session.api_key)).payer.key_no is None
 
     async def test_only_of_its_models(self, manager, session):
         made = await manager.create_api_key(session_id=session.session_id, models=["other", "other"])
         assert made.record.models == ("other",)
         with pytest.raises(ModelNotAllowed) as refused:
-            await manager.authenticate(made.api_key).send_message("Hello!")
+            await (await manager.authenticate(made.api_key)).send_message("Hello!")
         assert (refused.value.model, refused.value.allowed) == ("offline", ("other",))
         assert session.account.held == 0
         offline = await manager.create_api_key(session_id=session.session_id, models=["offline"])
-        assert (await manager.authenticate(offline.api_key).send_message("Hello!")).text
+        assert (await (await manager.authenticate(offline.api_key)).send_message("Hello!")).text
 
     async def test_with_an_idempotency_key_too(self, manager, session):
         """The hold of nothing that stands for the key asks no model."""
         made = await manager.create_api_key(session_id=session.session_id, models=["offline"], cap="0.5 USD")
-        mine = manager.authenticate(made.api_key)
+        mine = await manager.authenticate(made.api_key)
         first = await manager.ask(mine, AIRequest("Hello?", key="k"))
         again = await manager.ask(mine, AIRequest("Hello?", key="k"))
         assert (again.text, again.replayed) == (first.text, True)
@@ -234,7 +234,7 @@ class TestSpending:
     async def test_a_user_s_or_operator_s_key_opens_no_session(self, manager):
         for made in (await manager.create_api_key(user_id="ann"), await manager.create_api_key()):
             with pytest.raises(AuthenticationError):
-                manager.authenticate(made.api_key)
+                await manager.authenticate(made.api_key)
 
 
 class TestKeeping:
@@ -258,7 +258,7 @@ class TestKeeping:
             with pytest.raises(KeyNotFound) as refused:
                 await getattr(manager, what)(key_id, "bob")
             assert session.api_key[-32:] not in str(refused.value)
-        assert manager.identify(session.api_key)
+        assert await manager.identify(session.api_key)
 
     async def test_a_retry_issues_one_key_and_does_not_show_it_again(self, manager, session):
         """Spec D3."""
@@ -270,7 +270,7 @@ class TestKeeping:
             await manager.create_api_key(**{**ask, "cap": 6})
         rotated = [await manager.rotate_api_key(first.record.key_id, key="k2") for _ in range(2)]
         assert rotated[1].api_key is None
-        assert manager.identify(rotated[0].api_key)
+        assert await manager.identify(rotated[0].api_key)
         for _ in range(2):
             await manager.revoke_api_key(first.record.key_id, key="k3")
 

@@ -168,8 +168,8 @@ async def test_leaving_while_a_place_turns_out_to_be_taken(desk, payer):
 
 
 async def test_what_is_available(desk, payer):
-    assert desk.meter.available(payer) == 10_000
-    assert desk.meter.available(Payer("ses_none", "ann", "USD")) == 0
+    assert (await desk.meter.available(payer)) == 10_000
+    assert (await desk.meter.available(Payer("ses_none", "ann", "USD"))) == 0
 
 
 # --- the heartbeat -------------------------------------------------------------------------------

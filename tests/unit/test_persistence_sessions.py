@@ -134,13 +134,10 @@ async def test_its_old_api_key_opens_nothing(manager, elsewhere):
     session = await rich_session(manager)
     restored = await elsewhere.deserialize_session("ann", await session.serialize())
     with pytest.raises(AuthenticationError):
-        elsewhere.authenticate(session.api_key)
+        await elsewhere.authenticate(session.api_key)
     assert (
-        elsewhere.authenticate(
-            (await elsewhere.create_api_key(session_id=restored.session_id)).api_key
-        ).session_id
-        == session.session_id
-    )
+        await elsewhere.authenticate((await elsewhere.create_api_key(session_id=restored.session_id)).api_key)
+    ).session_id == session.session_id
 
 
 async def test_the_store_is_the_truth(manager):

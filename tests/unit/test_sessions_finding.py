@@ -106,9 +106,9 @@ class TestFinding:
     async def test_api_keys(self, manager):
         session = await manager.create_session("ann", 1)
         first = session.api_key
-        assert manager.authenticate(first).session_id == session.session_id
+        assert (await manager.authenticate(first)).session_id == session.session_id
         second = (await manager.rotate_api_key(first.rpartition("_")[0])).api_key
-        assert manager.authenticate(second).user_id == "ann"
+        assert (await manager.authenticate(second)).user_id == "ann"
         for wrong in (
             first,
             second[:-1],
@@ -123,7 +123,7 @@ class TestFinding:
             "x" * 999,
         ):
             with pytest.raises(AuthenticationError) as refused:
-                manager.authenticate(wrong)
+                await manager.authenticate(wrong)
             assert not wrong or not isinstance(wrong, str) or wrong not in str(refused.value)
 
 

@@ -107,7 +107,7 @@ class TestRestart:
         assert (new.available, await new.get_chats()) == (left, [])
         assert (old.state, old.account.refunded) == (SessionState.CLOSED, left)
         assert len(await chat.get_history()) == 2
-        assert manager.authenticate(new.api_key).session_id == new.session_id
+        assert (await manager.authenticate(new.api_key)).session_id == new.session_id
 
     async def test_it_tells_of_both(self, manager):
         """Spec B12."""

@@ -130,7 +130,7 @@ class ChatAgent:
             self.turns.meter, question.payer, question.key, *meant, question.output_tokens_max
         )
         if isinstance(begun, Replay):
-            answer = self._replayed(question.payer, Answer.from_json(begun.response))
+            answer = await self._replayed(question.payer, Answer.from_json(begun.response))
             await sink(TextDelta(answer.text))
             return answer
         try:
@@ -149,9 +149,9 @@ class ChatAgent:
                 assert question.reopen is not None, "who has a place can reopen it"
                 opening = await question.reopen(first.taken)
 
-    def _replayed(self, payer: Payer, answer: Answer) -> AgentAnswer:
+    async def _replayed(self, payer: Payer, answer: Answer) -> AgentAnswer:
         kept = {each.name: getattr(answer, each.name) for each in fields(Answer)}
-        kept["available"] = self.turns.meter.available(payer)
+        kept["available"] = await self.turns.meter.available(payer)
         return AgentAnswer(**kept, output=output_of(answer.text, self.output_type))
 
 

@@ -62,7 +62,7 @@ class Callers:
     def __init__(self, manager: SessionManager) -> None:
         self._manager = manager
 
-    def payer(self, request: Request) -> SessionCaller:
+    async def payer(self, request: Request) -> SessionCaller:
         """The session that pays for this request.
 
         A user's key goes with ``X-Prepaid-Session``, and with ``X-Prepaid-Lease`` where it is a lease's.
@@ -73,7 +73,7 @@ class Callers:
             InvalidRequestError: a user's key without a session.
             SessionNotFound, LeaseNotFound: not this user's.
         """
-        record = self.key(request)
+        record = await self.key(request)
         request.session_id = record.holder if record.kind is KeyKind.SESSION else None
         if record.kind is KeyKind.SESSION:
             return SessionCaller(record.key_id, payer_of(record))
@@ -93,7 +93,7 @@ class Callers:
         request.session_id = spent.session_id
         return SessionCaller(record.key_id, spent.payer)
 
-    def key(self, request: Request) -> ApiKeyRecord:
+    async def key(self, request: Request) -> ApiKeyRecord:
         """The key that the request was sent with, of whatever kind.
 
         Raises:
@@ -104,27 +104,27 @@ class Callers:
             raise AuthenticationError(
                 "The request has no API key.", remedy="Send it as Authorization: Bearer pp_…"
             )
-        return self._manager.identify(given[len(_BEARER) :].strip().decode("latin-1"))
+        return await self._manager.identify(given[len(_BEARER) :].strip().decode("latin-1"))
 
-    def user(self, request: Request) -> ApiKeyRecord:
+    async def user(self, request: Request) -> ApiKeyRecord:
         """The key of a user; ``owner`` is who.
 
         Raises:
             AuthenticationError: there is no valid key.
             PermissionDenied: it is of another kind.
         """
-        record = self.key(request)
+        record = await self.key(request)
         self._require(record, KeyKind.USER, "a user")
         return record
 
-    def operator(self, request: Request) -> ApiKeyRecord:
+    async def operator(self, request: Request) -> ApiKeyRecord:
         """A key of the operator's.
 
         Raises:
             AuthenticationError: there is no valid key.
             PermissionDenied: it is of another kind.
         """
-        record = self.key(request)
+        record = await self.key(request)
         self._require(record, KeyKind.OPERATOR, "the operator")
         return record
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -29,7 +29,7 @@ async def _ready(request: Request, parts: Parts) -> None:
     Raises:
         StoreError: it does not; a load balancer then sends requests elsewhere.
     """
-    parts.workspace.store.reads.settings()
+    await parts.workspace.store.ask(lambda reads: reads.settings())
     await request.reply_json(200, {"status": "ready"})
 
 
@@ -40,29 +40,29 @@ async def _metrics(request: Request, parts: Parts) -> None:
         RouteNotFound: they are nobody's business, or not this client's.
         AuthenticationError, PermissionDenied: they are for the operator's key.
     """
-    _READERS[parts.settings.gateway.metrics](request, parts)
+    await _READERS[parts.settings.gateway.metrics](request, parts)
     body = await asyncio.to_thread(parts.metrics.told)
     await request.reply(200, [_METRICS_TYPE], body)
 
 
-def _check_operator(request: Request, parts: Parts) -> None:
-    parts.callers.operator(request)
+async def _check_operator(request: Request, parts: Parts) -> None:
+    await parts.callers.operator(request)
 
 
-def _check_loopback(request: Request, _: Parts) -> None:
+async def _check_loopback(request: Request, _: Parts) -> None:
     if not ipaddress.ip_address(request.client).is_loopback:
         raise RouteNotFound(request.path)
 
 
-def _check_nothing(_: Request, __: Parts) -> None:
+async def _check_nothing(_: Request, __: Parts) -> None:
     pass
 
 
-def _refuse(request: Request, _: Parts) -> None:
+async def _refuse(request: Request, _: Parts) -> None:
     raise RouteNotFound(request.path)
 
 
-_READERS: Final[dict[str, Callable[[Request, Parts], None]]] = {
+_READERS: Final[dict[str, Callable[[Request, Parts], Awaitable[None]]]] = {
     "operator": _check_operator,
     "loopback": _check_loopback,
     "anyone": _check_nothing,

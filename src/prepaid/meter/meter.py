@@ -100,9 +100,9 @@ class Meter:
             f"The request with key {key!r} has failed {ATTEMPTS_MAX} times.", remedy="Use a new key."
         )
 
-    def available(self, payer: Payer) -> int:
+    async def available(self, payer: Payer) -> int:
         """What the payer's session has available now."""
-        account = self.ledger.store.reads.account(payer.session_id)
+        account = await self.ledger.store.ask(lambda reads: reads.account(payer.session_id))
         return 0 if account is None else account.available
 
     async def aclose(self) -> None:

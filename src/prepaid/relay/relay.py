@@ -52,7 +52,7 @@ class Relay:
         targets = self._targets.of(order)
         call = await self._reserve(order, targets)
         if isinstance(call, Replay):
-            return Relayed.from_kept(call.response, self.meter.available(order.payer))
+            return Relayed.from_kept(call.response, await self.meter.available(order.payer))
         try:
             return await self._first_answer(order, targets, call)
         except BaseException as error:
@@ -68,7 +68,7 @@ class Relay:
         targets = self._targets.of(order)
         call = await self._reserve(order, targets)
         if isinstance(call, Replay):
-            kept = Relayed.from_kept(call.response, self.meter.available(order.payer))
+            kept = Relayed.from_kept(call.response, await self.meter.available(order.payer))
             told = kept.receipt
             yield Head(told.model, kept.content_type, told.held, told.output_limit, told.is_lowered)
             yield kept.content

@@ -217,7 +217,7 @@ class Asking(Opening):
             nodes=decided.chosen,
             answers={node_id: answer.text for node_id, answer in decided.answers.items()},
             cost=decided.cost,
-            available=self._workspace.meter.available(payer),
+            available=await self._workspace.meter.available(payer),
         )
 
     def _nodes(self, name: str, models: tuple[Model, ...]) -> dict[str, tuple[Node, tuple[Model, ...]]]:

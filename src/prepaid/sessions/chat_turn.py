@@ -55,10 +55,10 @@ class ChatTurn:
         models = self._models()
         asked = Message(Role.USER, self.text)
         while True:
-            record = self._record()
+            record = await self._record()
             request = ChatRequest(
                 model=models[0].info.name,
-                messages=(*self._prompt(), *self._history(record), asked),
+                messages=(*self._prompt(), *await self._history(record), asked),
                 output_tokens_max=self.output_tokens_max or self.config.max_output_tokens,
                 temperature=self.config.temperature,
             )
@@ -78,7 +78,7 @@ class ChatTurn:
             self.text,
             self._models(),
             key=self.key,
-            opening=self._opening(),
+            opening=await self._opening(),
             reopen=self._reopened,
             system_prompt=self.config.system_prompt or None,
             output_tokens_max=self.output_tokens_max or self.config.max_output_tokens,
@@ -103,18 +103,19 @@ class ChatTurn:
             )
         return agent
 
-    def _opening(self) -> Opening:
+    async def _opening(self) -> Opening:
         from prepaid.agents import Opening  # noqa: PLC0415 -- it takes a second to import
 
-        record = self._record()
-        return Opening(self._history(record), Place(self.chat_no, record.turn_count, messages=2))
+        record = await self._record()
+        return Opening(await self._history(record), Place(self.chat_no, record.turn_count, messages=2))
 
     async def _reopened(self, taken: PlaceTaken) -> Opening:
         await self.queue.wait(taken)
-        return self._opening()
+        return await self._opening()
 
-    def _record(self) -> ChatRecord:
-        record = self.workspace.store.reads.chat(self.payer.session_id, self.chat_no)
+    async def _record(self) -> ChatRecord:
+        place = (self.payer.session_id, self.chat_no)
+        record = await self.workspace.store.ask(lambda reads: reads.chat(*place))
         if record is None:
             raise ChatNotFound(f"{self.payer.session_id}.{self.chat_no}")
         return record
@@ -134,10 +135,11 @@ class ChatTurn:
         prompt = self.config.system_prompt
         return (Message(Role.SYSTEM, prompt),) if prompt else ()
 
-    def _history(self, record: ChatRecord) -> tuple[Message, ...]:
+    async def _history(self, record: ChatRecord) -> tuple[Message, ...]:
         """The latest turns, whole."""
         limit = self.workspace.settings.context_messages
-        messages = [each.message for each in self.workspace.store.reads.messages(record, limit=limit)]
+        kept = await self.workspace.store.ask(lambda reads: reads.messages(record, limit=limit))
+        messages = [each.message for each in kept]
         if len(messages) < record.message_count:  # cut inside a turn: begin with the next question
             while messages and messages[0].role is not Role.USER:
                 del messages[0]

@@ -20,14 +20,15 @@ BATCH_MAX: Final = 256
 SESSIONS_MAX: Final = 2**31
 """More than there can be: all that are due."""
 
-Find = Callable[[int], list[CloseIfDue]]
+Find = Callable[[int], Awaitable[list[CloseIfDue]]]
 
 
 async def close_due_sessions(workspace: Workspace, limit: int) -> list[Closed]:
     """Close up to ``limit`` sessions that are due by their own age and expiry."""
 
-    def due(count: int) -> list[CloseIfDue]:
-        found = workspace.store.reads.due_sessions(workspace.store.clock(), count)
+    async def due(count: int) -> list[CloseIfDue]:
+        now_ms = workspace.store.clock()
+        found = await workspace.store.ask(lambda reads: reads.due_sessions(now_ms, count))
         return [CloseIfDue(session_id) for session_id in found]
 
     return await _close_all(workspace, due, limit)
@@ -39,8 +40,9 @@ async def close_idle_sessions(workspace: Workspace, idle_ms: int, limit: int) ->
     Looks at those alone that no look saw used since; each look tells when it was used in truth.
     """
 
-    def unseen(count: int) -> list[CloseIfDue]:
-        found = workspace.store.reads.unseen_sessions(workspace.store.clock() - idle_ms, count)
+    async def unseen(count: int) -> list[CloseIfDue]:
+        before_ms = workspace.store.clock() - idle_ms
+        found = await workspace.store.ask(lambda reads: reads.unseen_sessions(before_ms, count))
         return [CloseIfDue(session_id, idle_ms) for session_id in found]
 
     return await _close_all(workspace, unseen, limit)
@@ -51,7 +53,7 @@ async def _close_all(workspace: Workspace, find: Find, limit: int) -> list[Close
     closed: list[Closed] = []
     before: list[CloseIfDue] = []
     while len(closed) < limit:
-        works = find(min(BATCH_MAX, limit - len(closed)))
+        works = await find(min(BATCH_MAX, limit - len(closed)))
         if not works or works == before:  # a damaged row must not be looked at for ever
             break
         closed += await _close(workspace, works)

@@ -161,28 +161,28 @@ class KeyRing(Finding):
         await self._workspace.submit_once(work, key, fingerprint("revoke", record.number))
         return self.get_api_key(key_id)
 
-    def identify(self, api_key: str) -> ApiKeyRecord:
+    async def identify(self, api_key: str) -> ApiKeyRecord:
         """The key that this is: one indexed read, nothing cached, so that a revocation holds at once.
 
         Raises:
             AuthenticationError: unknown, wrong, revoked, expired or malformed.
         """
         holder, number, digest = parse_key(api_key)
+        record = await self._workspace.store.ask(lambda reads: reads.api_key(holder, number))
         now_ms = self._workspace.store.clock()
-        record = self._workspace.store.reads.api_key(holder, number)
         if not matches(digest, record, now_ms) or record is None or record.revoked_ms is not None:
             raise invalid_key()
         if record.expires_ms is not None and record.expires_ms <= now_ms:
             raise AuthenticationError("This API key has expired.", remedy="Ask for another.")
         return record
 
-    def authenticate(self, api_key: str) -> Session:
+    async def authenticate(self, api_key: str) -> Session:
         """The session that its API key opens; what is spent there counts against the key's cap.
 
         Raises:
             AuthenticationError: as ``identify``, or it is a key of no session.
         """
-        record = self.identify(api_key)
+        record = await self.identify(api_key)
         if record.kind is not KeyKind.SESSION:
             raise AuthenticationError("This API key opens no session.", remedy="Use a session's key.")
         return self.session_of(record, record.holder)

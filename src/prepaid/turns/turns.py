@@ -80,8 +80,9 @@ class Turns:
     ) -> AsyncGenerator[TextDelta | ToolCall | Answer]:
         """The second half: run the model, and settle."""
         if isinstance(reserved, Replay):
-            for event in self._replayed(question, reserved):
-                yield event
+            async with aclosing(self._replayed(question, reserved)) as kept:
+                async for event in kept:
+                    yield event
             return
         runs: list[Run] = []
         try:
@@ -92,12 +93,15 @@ class Turns:
             await _finish_early(question, reserved, runs, error)
             raise
 
-    def _replayed(self, question: Question, replay: Replay) -> Iterator[TextDelta | ToolCall | Answer]:
+    async def _replayed(
+        self, question: Question, replay: Replay
+    ) -> AsyncGenerator[TextDelta | ToolCall | Answer]:
         answer = Answer.from_json(replay.response)
         if answer.text:
             yield TextDelta(answer.text)
-        yield from answer.tool_calls
-        yield replace(answer, available=self.meter.available(question.payer))
+        for call in answer.tool_calls:
+            yield call
+        yield replace(answer, available=await self.meter.available(question.payer))
 
     async def _first_to_answer(
         self, question: Question, call: PaidCall, runs: list[Run]

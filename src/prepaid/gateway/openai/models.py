@@ -18,7 +18,7 @@ _CREATED: Final = 0
 
 async def list_models(request: Request, parts: Parts) -> None:
     """Every model that is configured by name and that the key may ask."""
-    allowed = parts.callers.key(request).models
+    allowed = (await parts.callers.key(request)).models
     infos = parts.workspace.catalogue.list()
     data = [_told(info) for info in infos if allowed is None or info.name in allowed]
     await request.reply_json(200, {"object": "list", "data": data})
@@ -31,7 +31,7 @@ async def show_model(request: Request, parts: Parts) -> None:
         ModelNotSupported: nobody serves it.
         ModelNotAllowed: the key is not for it.
     """
-    allowed = parts.callers.key(request).models
+    allowed = (await parts.callers.key(request)).models
     info = parts.workspace.catalogue.info(unquote(request.tail))
     if allowed is not None and info.name not in allowed:
         raise ModelNotAllowed(info.name, allowed)

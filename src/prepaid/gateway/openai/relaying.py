@@ -26,7 +26,7 @@ def relaying(api: WireApi) -> Handler:
     """
 
     async def handle(request: Request, parts: Parts) -> None:
-        caller = parts.callers.payer(request)
+        caller = await parts.callers.payer(request)
         with parts.slots.taken(caller.key_id):
             order = await _order(request, parts, api, caller)
             async with _turn(parts, order):

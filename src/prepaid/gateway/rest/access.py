@@ -124,7 +124,7 @@ async def _caller(http: HttpRequest, _: Annotated[object, Depends(_bearer)]) -> 
     parts: Parts = http.app.state.parts
     request = _request(http)
     request.route = PREFIX + http.scope["route"].path
-    return Access(http, parts, parts.callers.key(request))
+    return Access(http, parts, await parts.callers.key(request))
 
 
 def _request(http: HttpRequest) -> Request:
