@@ -49,10 +49,9 @@ def gateway(provider, tmp_path_factory):
         yield running
 
 
-@pytest.fixture(scope="package")
-def crew(provider, tmp_path_factory):
-    """Four workers."""
-    settings = SETTINGS.format(base_url=provider.base_url)
-    with Gateway(tmp_path_factory.mktemp("four"), settings, workers=4) as running:
+@pytest.fixture
+def crew(provider, tmp_path):
+    """Four workers, new for each test."""
+    with Gateway(tmp_path, SETTINGS.format(base_url=provider.base_url), workers=4) as running:
         running.wait_until(lambda: len(running.workers()) == 4)
         yield running

@@ -184,11 +184,11 @@ def busiest_worker(crew, upstream):
         return counts["served"] - counts["answered"] >= 20
 
     crew.wait_until(is_busy)
-    return max(crew.workers(), key=lambda pid: asking_upstream(pid, upstream))
+    return max(crew.workers(), key=lambda pid: asking(pid, upstream))
 
 
-def asking_upstream(pid, upstream):
-    """How many connections to the upstream a process has open."""
+def asking(pid, upstream):
+    """How many connections to the upstream a process has; none is left over in a process that is new."""
     port = f":{urlsplit(upstream.base_url).port:04X}"
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     inodes = {row[9] for row in rows if row[2].endswith(port) and row[3] == "01"}
