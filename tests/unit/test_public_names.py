@@ -105,3 +105,10 @@ def test_using_sessions_imports_no_agents():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     modules = {name.partition(".")[0] for name in done.stdout.split()}
     assert modules.isdisjoint({"pydantic_ai", "aiohttp", "httpx", "openai", "typer", "rich", "agents"})
+
+
+def test_the_chain_leaves_the_recursion_limit_alone():
+    """A library raises it a hundredfold: deep JSON would end the process instead of being refused."""
+    program = "import sys; import prepaid.chain.wallets, prepaid.chain.ai; print(sys.getrecursionlimit())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == sys.getrecursionlimit()
