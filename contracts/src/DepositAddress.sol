@@ -18,6 +18,6 @@ contract DepositAddress {
     function collect(address token, uint256 amount) external {
         if (msg.sender != AI) revert DepositAddress_OnlyAi(msg.sender);
         // The AI contract judges by its own balance what has arrived.
-        TokenMoves.send(token, AI, amount);
+        TokenMoves.send(token, AI, amount, gasleft());
     }
 }

@@ -94,7 +94,7 @@ contract DtnAi is Responses, Signed {
         if (amount == 0) revert DtnAi_NothingEarned(nodeId);
         _nodes[nodeId].earned = 0;
         emit EarningsWithdrawn(nodeId, to, amount);
-        if (!TokenMoves.push(feeToken, to, amount)) revert DtnAi_PaymentRefused(to, amount, 0);
+        if (TokenMoves.push(feeToken, to, amount, gasleft()) != 0) revert DtnAi_PaymentRefused(to, amount, 0);
     }
 
     // ─────────────────────────────────────────────── views ───────────────────────────────────────────

@@ -24,15 +24,16 @@ abstract contract Responses is Requests {
         (found, status, message, response) = ResponseStore.get(requestId);
         if (found) return (status, message, response);
         uint256 word = _slots[Slots.keyOf(requestId)];
-        if (!Slots.isOf(word, requestId)) revert DtnAi_RequestNotFound(requestId);
+        found = Slots.isOf(word, requestId);
         status = Slots.statusOf(word);
         if (Slots.isKept(word)) {
-            (message, response) = ResponseStore.read(Slots.codeOf(word));
+            (found, message, response) = ResponseStore.read(Slots.codeOf(word), requestId);
         } else if (status == ResponseStatus.TIMEOUT) {
             message = _timeoutMessage(Slots.severalOf(word));
         } else if (status != ResponseStatus.PENDING) {
             message = "not kept";
         }
+        if (!found) revert DtnAi_RequestNotFound(requestId);
     }
 
     // ───────────────────────────────── what answers and expiry ask of it ─────────────────────────────
@@ -60,7 +61,7 @@ abstract contract Responses is Requests {
         uint256 length = bytes(message).length + response.length;
         if (length > ANSWER_MAX_BYTES) revert DtnAi_AnswerTooLong(length, ANSWER_MAX_BYTES);
         uint256 owed = terms.keepResponse
-            ? _release(terms, cost, Slots.kept(status, ResponseStore.keep(message, response), requestId))
+            ? _release(terms, cost, Slots.kept(status, ResponseStore.keep(requestId, message, response), requestId))
             : _recycle(terms, requestId, cost, status);
         emit ResponseDelivered(requestId, status, cost, message, response);
         _deliver(terms, requestId, status, message, response);
@@ -146,7 +147,7 @@ abstract contract Responses is Requests {
         uint256 key = Slots.keyOf(requestId);
         uint32 next = Slots.nextOf(_slots[key]);
         if (next != CLOSED) _sessions[terms.sessionId].freeSlot = next;
-        _slots[key] = Slots.kept(status, ResponseStore.keep(message, response), requestId);
+        _slots[key] = Slots.kept(status, ResponseStore.keep(requestId, message, response), requestId);
     }
 
     /// @dev What the ETH sent pays for `gasUsed`. The price per gas is the transaction's, but never more than the sender

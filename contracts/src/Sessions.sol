@@ -7,6 +7,7 @@ import {Clones} from "@openzeppelin/contracts/proxy/Clones.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Metadata} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Metadata.sol";
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import {DepositAddress} from "./DepositAddress.sol";
 import {Guarded} from "./Guarded.sol";
@@ -31,6 +32,9 @@ abstract contract Sessions is Guarded, IDtnAi, IDtnAiEvents {
     uint32 internal constant CLOSED = type(uint32).max;
     /// Gas for taking ETH: enough for a wallet that logs, too little to make a settlement dear.
     uint256 private constant ETHER_GAS = 30_000;
+    /// Gas for paying back tokens, several times what any known token takes. Where receivers are told (ERC-777), one
+    /// that burns its gas could else keep its requests from settling. What needs more can be claimed, with all there is.
+    uint256 private constant TOKEN_GAS = 500_000;
 
     /// @inheritdoc IDtnAi
     address public immutable feeToken;
@@ -113,9 +117,7 @@ abstract contract Sessions is Guarded, IDtnAi, IDtnAiEvents {
     /// @inheritdoc IDtnAi
     function fundSession(uint256 sessionId) external guarded {
         Session memory session = _ownSession(sessionId, msg.sender);
-        uint256 amount = _collect(msg.sender);
-        if (amount == 0) revert DtnAi_NothingDeposited(msg.sender, feeTargetOf(msg.sender));
-        _fund(sessionId, session, msg.sender, amount);
+        _fund(sessionId, session, msg.sender, _collectSome(msg.sender));
     }
 
     // ────────────────────────────────────────────── closing ──────────────────────────────────────────
@@ -139,7 +141,7 @@ abstract contract Sessions is Guarded, IDtnAi, IDtnAiEvents {
         _claimableTokens[msg.sender] = 0;
         _claimableWei[msg.sender] = 0;
         emit RefundClaimed(msg.sender, to, tokens, etherWei);
-        bool paid = tokens == 0 || TokenMoves.push(feeToken, to, tokens);
+        bool paid = tokens == 0 || TokenMoves.push(feeToken, to, tokens, gasleft()) == 0;
         paid = paid && (etherWei == 0 || _send(to, etherWei, gasleft()));
         if (!paid) revert DtnAi_PaymentRefused(to, tokens, etherWei);
     }
@@ -176,9 +178,7 @@ abstract contract Sessions is Guarded, IDtnAi, IDtnAiEvents {
 
     /// @dev Starts a session of `owner` with what lies at its deposit address.
     function _startFromDeposit(address owner) internal returns (uint256 sessionId) {
-        uint256 amount = _collect(owner);
-        if (amount == 0) revert DtnAi_NothingDeposited(owner, feeTargetOf(owner));
-        return _start(owner, amount);
+        return _start(owner, _collectSome(owner));
     }
 
     /// @dev Adds money that has arrived to a session, and writes its books.
@@ -195,17 +195,27 @@ abstract contract Sessions is Guarded, IDtnAi, IDtnAiEvents {
         address target = feeTargetOf(owner);
         uint256 deposited = IERC20(feeToken).balanceOf(target);
         if (deposited == 0) return 0;
+        // A session cannot hold more; what is beyond stays for the next.
+        deposited = Math.min(deposited, type(uint96).max);
         if (target.code.length == 0) Clones.cloneDeterministic(DEPOSIT_CODE, _salt(owner));
         uint256 before = IERC20(feeToken).balanceOf(address(this));
         DepositAddress(target).collect(feeToken, deposited);
         return IERC20(feeToken).balanceOf(address(this)) - before;
     }
 
-    /// @dev Pays `amount` back to `owner`, or makes it claimable if the token refuses.
+    /// @dev Takes what lies at `owner`'s deposit address, or reverts if there is nothing.
+    function _collectSome(address owner) private returns (uint256 amount) {
+        amount = _collect(owner);
+        if (amount == 0) revert DtnAi_NothingDeposited(owner, feeTargetOf(owner));
+    }
+
+    /// @dev Pays `amount` back to `owner`, or makes claimable what the token refuses.
     function _refund(address owner, uint256 amount) internal {
-        if (amount == 0 || TokenMoves.push(feeToken, owner, amount)) return;
-        _claimableTokens[owner] += amount;
-        emit RefundClaimable(owner, amount, 0);
+        if (amount == 0) return;
+        uint256 unpaid = TokenMoves.push(feeToken, owner, amount, TOKEN_GAS);
+        if (unpaid == 0) return;
+        _claimableTokens[owner] += unpaid;
+        emit RefundClaimable(owner, unpaid, 0);
     }
 
     /// @dev Pays ETH to `to`, or makes it claimable if it is refused.

@@ -6,8 +6,9 @@ import {IDtnNodes} from "../interfaces/IDtnNodes.sol";
 /// @title Callbacks
 /// @notice Calls a contract that may do anything with the gas it was promised, and with nothing else.
 library Callbacks {
-    /// What lies between the check and the call, the call's own price for a cold account included.
-    uint256 private constant CALL_COST = 5_000;
+    /// What lies between the check and the call, the call's own price included: 2,600 for a cold account, and as much
+    /// again for the code that it delegates to (EIP-7702).
+    uint256 private constant CALL_COST = 8_000;
 
     /// @dev Calls `target.selector(requestId)` with exactly `gasLimit` gas, and reads nothing of what it returns.
     /// Reverts if so much is not left: an EVM call passes on at most 63/64 of the gas, silently, so a node that sends

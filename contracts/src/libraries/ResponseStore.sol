@@ -35,8 +35,9 @@ library ResponseStore {
         uint256 lengths;
         uint256 next;
         assembly ("memory-safe") {
-            found := eq(tload(BASE), requestId)
             lengths := tload(add(BASE, 1))
+            // Nothing has been put where the status is zero; then what lies there would be the response of id zero.
+            found := and(eq(tload(BASE), requestId), gt(lengths, 0))
             next := add(BASE, 2)
         }
         if (!found) return (false, status, message, response);
@@ -45,9 +46,12 @@ library ResponseStore {
         response = _get(next + (bytes(message).length + 31) / 32, uint32(lengths));
     }
 
-    /// @dev Keeps message and response as the code of a new contract, behind a STOP so that it cannot be run.
-    function keep(string memory message, bytes memory response) internal returns (address code) {
-        bytes memory data = abi.encodePacked(uint32(bytes(message).length), message, response);
+    /// @dev Keeps message and response as the code of a new contract, behind a STOP so that it cannot be run. Before
+    /// them stand the message's length and the bits of the id that do not say where its slot is: the slot, which has
+    /// room for few of them, would answer to many ids.
+    function keep(bytes32 requestId, string memory message, bytes memory response) internal returns (address code) {
+        bytes memory data =
+            abi.encodePacked(uint32(bytes(message).length), uint160(uint256(requestId)), message, response);
         // PUSH2 size, DUP1, PUSH1 10, RETURNDATASIZE, CODECOPY, RETURNDATASIZE, RETURN: returns what follows it.
         bytes memory init = abi.encodePacked(hex"61", uint16(data.length + 1), hex"80600a3d393df3", hex"00", data);
         assembly ("memory-safe") {
@@ -57,11 +61,21 @@ library ResponseStore {
         }
     }
 
-    /// @dev What was kept at `code`.
-    function read(address code) internal view returns (string memory message, bytes memory response) {
-        uint256 messageLength = uint32(bytes4(_code(code, 1, 4)));
-        message = string(_code(code, 5, messageLength));
-        response = _code(code, 5 + messageLength, code.code.length - 5 - messageLength);
+    /// @dev What was kept at `code`, if it was kept for `requestId`.
+    function read(address code, bytes32 requestId)
+        internal
+        view
+        returns (bool found, string memory message, bytes memory response)
+    {
+        uint256 header;
+        assembly ("memory-safe") {
+            extcodecopy(code, 8, 1, 24)
+            header := and(mload(0), 0xffffffffffffffffffffffffffffffffffffffffffffffff)
+        }
+        uint256 messageLength = header >> 160;
+        found = uint160(header) == uint160(uint256(requestId));
+        message = string(_code(code, 25, messageLength));
+        response = _code(code, 25 + messageLength, code.code.length - 25 - messageLength);
     }
 
     function _put(bytes memory data, uint256 next) private returns (uint256) {

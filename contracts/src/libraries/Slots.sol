@@ -12,8 +12,9 @@ import {IDtnAi} from "@deeptrust/contracts/idtn-ai.sol";
 ///
 /// and of its id: session number 64 │ slot 32 │ low 160 bits of the digest of the terms.
 /// @dev A settled slot is reused by the session's next request; a kept one never. The tag's low four bits are the
-/// status. 248 bits of digest cannot be made to collide; the bits of an id beside a settled or kept word only tell
-/// the slot's last request from earlier ones of the same session.
+/// status. 248 bits of digest cannot be made to collide; the bits of an id in a settled or kept word only tell
+/// the slot's last request from earlier ones of the same session. A kept word has not all of them: the code it names
+/// has (see {ResponseStore}).
 library Slots {
     uint256 private constant PENDING = 0x10;
     uint256 private constant SETTLED = 0x20;

@@ -159,9 +159,9 @@ abstract contract Lifecycle is Pool {
         if (withdrawable(user) == 0) revert SessionManager_NothingToWithdraw(user);
         Purse purse = _openPurse(user);
         (uint256 owed,) = ai.claimable(address(purse));
-        bool paid;
-        (amount, paid) = purse.payOut(to, owed);
-        if (!paid) revert SessionManager_RefundRefused(to, amount);
+        uint256 waiting;
+        (amount, waiting) = purse.payOut(to, owed);
+        if (waiting > 0) revert SessionManager_RefundRefused(to, amount);
         emit RefundPaid(user, to, amount);
     }
 

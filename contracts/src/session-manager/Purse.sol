@@ -14,6 +14,10 @@ import {TokenMoves} from "../libraries/TokenMoves.sol";
 contract Purse {
     using SafeERC20 for IERC20;
 
+    /// Gas for paying the user when others wait in the same transaction: several times what any known token takes. What
+    /// needs more is paid by `payOut`, with all there is.
+    uint256 private constant TOKEN_GAS = 500_000;
+
     address private immutable MANAGER = msg.sender;
     IDtnAi private immutable AI;
     address private immutable TOKEN;
@@ -73,20 +77,23 @@ contract Purse {
         uint256 before = _balance();
         AI.closeUserSession(sessionId);
         refund = _balance() - before;
-        uint256 amount = before + refund;
-        if (amount > 0 && TokenMoves.push(TOKEN, to, amount)) return (refund, amount, 0);
-        return (refund, 0, amount);
+        waiting = _pay(to, before + refund, TOKEN_GAS);
+        paid = before + refund - waiting;
     }
 
     /// @notice Pays everything in the purse, and what the AI contract owes it, to `to`.
     /// @param owed What the AI contract owes the purse; if it is 0, it is not asked.
     /// @return amount What was in the purse and owed to it.
-    /// @return paid Whether `to` has all of it.
-    function payOut(address to, uint256 owed) external onlyManager returns (uint256 amount, bool paid) {
-        uint256 balance = _balance();
+    /// @return waiting What the token refused to pay to `to`.
+    function payOut(address to, uint256 owed) external onlyManager returns (uint256 amount, uint256 waiting) {
+        amount = _balance();
         if (owed > 0) AI.claimRefund(payable(to));
-        paid = balance == 0 || TokenMoves.push(TOKEN, to, balance);
-        return (balance + owed, paid);
+        waiting = _pay(to, amount, gasleft());
+        amount += owed;
+    }
+
+    function _pay(address to, uint256 amount, uint256 gasLimit) private returns (uint256 waiting) {
+        return amount == 0 ? 0 : TokenMoves.push(TOKEN, to, amount, gasLimit);
     }
 
     function _balance() private view returns (uint256) {

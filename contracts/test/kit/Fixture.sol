@@ -35,7 +35,7 @@ abstract contract Fixture is Test {
 
     function setUp() public virtual {
         (admin, owner, thief) = (person("admin"), person("owner"), person("thief"));
-        token = new TokenMock(6);
+        token = newToken();
         ai = deployAi(address(token), admin.addr);
         asker = new AskerMock(address(ai));
         vm.startPrank(admin.addr);
@@ -51,6 +51,10 @@ abstract contract Fixture is Test {
         vm.prank(owner.addr);
         token.approve(address(ai), type(uint256).max);
         vm.deal(owner.addr, 100 ether);
+    }
+
+    function newToken() internal virtual returns (TokenMock) {
+        return new TokenMock(6);
     }
 
     /// @dev By its artefact, not by `new`: so it is compiled once, as it is deployed, and tests without its optimizer.

@@ -41,10 +41,14 @@ contract LibrariesTest is Test {
         vm.assertEq(abi.encode(this.decode(encoded)), abi.encode(terms));
     }
 
-    function test_WhenAnyResponseIsKeptAndRead(string memory message, bytes memory response) external {
-        (string memory message_, bytes memory response_) = ResponseStore.read(ResponseStore.keep(message, response));
+    function test_WhenAnyResponseIsKeptAndRead(bytes32 id, string memory message, bytes memory response) external {
+        address code = ResponseStore.keep(id, message, response);
+        (bool found, string memory message_, bytes memory response_) = ResponseStore.read(code, id);
+        vm.assertTrue(found);
         vm.assertEq(message_, message);
         vm.assertEq(response_, response);
+        (found,,) = ResponseStore.read(code, id ^ bytes32(uint256(1 << 159)));
+        vm.assertFalse(found);
     }
 
     function test_WhenAnyShareOfNodesIsAskedFor(uint256 n, uint256 confidence) external view {
