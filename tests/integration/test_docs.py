@@ -166,12 +166,12 @@ class TestSkips:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."],
             cwd=tmp_path,
-            env=os.environ | {"CI": ci},
+            env=os.environ | {"CI": ci, "PYTHONPATH": str(ROOT / "tests")},
             capture_output=True,
             text=True,
             check=False,
         )
-        assert done.returncode == code, done.stdout
+        assert done.returncode == code, done.stdout + done.stderr
 
 
 class TestVersion:

@@ -66,20 +66,21 @@ def leaves(command, path=()):
 
 LEAVES = dict(leaves(typer.main.get_command(app)))
 WITHOUT_DATABASE = {("demo",), ("verify",)}
-SERVE = ("serve",)
+SERVERS = {("serve",), ("node",)}
+"""They end only when they are told to."""
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)
 def test_every_command_has_json_help_and_a_database(path):
     options = {option for parameter in LEAVES[path].params for option in parameter.opts}
-    assert ("--json" in options) is (path != SERVE)
+    assert ("--json" in options) is (path not in SERVERS)
     assert ("--database" in options) is (path not in WITHOUT_DATABASE)
     assert LEAVES[path].help
     assert "Usage: " in read(*path, "--help")
 
 
 def test_every_command_prints_one_json_value(ann):
-    """All but demo, which test_demo runs, and serve, which ends only when it is told to."""
+    """All but demo, which test_demo runs, and servers."""
     session = ann["session_id"]
     statement = told("session", "statement", session)
     Path("s.json").write_text(json.dumps(statement))
@@ -119,7 +120,7 @@ def test_every_command_prints_one_json_value(ann):
         ("cleanup",): lambda: told("cleanup", "--max-age", "0.001"),
         ("session", "close"): lambda: told("session", "close", told("session", "create", "cy")["session_id"]),
     }
-    assert {*runs} == {*LEAVES} - {("demo",), SERVE}
+    assert {*runs} == {*LEAVES} - {("demo",), *SERVERS}
     for each in runs.values():
         assert isinstance(each(), dict | list)
 
