@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -195,7 +196,8 @@ async def test_one_whose_block_was_taken_back_is_mined_again(chain, world, anvil
     sending = asyncio.create_task(token.send("transfer", BOB.address, 1))
 
     async def is_mined():
-        return await token.call("balanceOf", BOB.address) == 1_000 * USDT + 1
+        with suppress(ChainMismatch):  # while it takes blocks back, anvil answers from a state without contracts
+            return await token.call("balanceOf", BOB.address) == 1_000 * USDT + 1
 
     await until(is_mined)
     for _ in range(depth - 1):

@@ -22,7 +22,7 @@ from prepaid.errors import (
 from prepaid.meter import Meter, PaidCall, Payer, Replay
 from prepaid.meter.call import to_the_end
 from prepaid.records import Price, Unit, Usage
-from prepaid.store.operations import PlaceTaken, Progress
+from prepaid.store.operations import PlaceTaken, Progress, Release, Settle
 
 pytest_plugins = ["paying.fixtures"]
 
@@ -48,6 +48,16 @@ async def test_a_call_is_held_settled_and_what_is_left_released(desk, payer):
     assert call.is_resolved
     await call.abandon()
     desk.check(payer, spent=20)
+
+
+async def test_a_listener_hears_how_calls_ended(desk, payer):
+    heard = []
+    desk.meter.listener = lambda call, work, settled: heard.append((call, type(work), settled.captured))
+    paid = await desk.meter.open(payer, QUOTED)
+    await paid.settle(Usage(10, 5))
+    failed = await desk.meter.open(payer, QUOTED)
+    await failed.abandon()
+    assert heard == [(paid, Settle, 20), (failed, Release, 0)]
 
 
 async def test_a_call_that_is_abandoned_costs_nothing(desk, payer):
