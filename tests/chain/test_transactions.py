@@ -196,7 +196,8 @@ async def test_one_whose_block_was_taken_back_is_mined_again(chain, world, anvil
     sending = asyncio.create_task(token.send("transfer", BOB.address, 1))
 
     async def is_mined():
-        with suppress(ChainMismatch):  # while it takes blocks back, anvil answers from a state without contracts
+        # While it takes blocks back, anvil answers from a state without contracts.
+        with suppress(ChainMismatch):
             return await token.call("balanceOf", BOB.address) == 1_000 * USDT + 1
 
     await until(is_mined)
