@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from postgres_server import execute
 from prepaid.audit import audit
 from prepaid.errors import SessionLimitReached
 from prepaid.ledger import fingerprint
@@ -161,3 +162,18 @@ async def test_the_clean_up_runs_beside_requests(stores):
     answers = await everywhere(stores, works)
     assert not [answer for answer in answers if isinstance(answer, AssertionError | TypeError)]
     assert all(stores[0].reads.account(name).spent in {0, 4} for name in names)
+
+
+async def test_a_lane_whose_row_was_cleared_away_goes_on(url):
+    """What killed processes left behind is deleted after a week; so is the row of one that slept so long."""
+    store = PostgresStore(url)
+    await store.submit(create("s", 5))
+    await asyncio.to_thread(execute, url, "DELETE FROM lane")
+    assert (await store.submit(fund(3, "f", "s"))).available == 8
+    await asyncio.to_thread(execute, url, "UPDATE lane SET written_ms = 0")
+    again = PostgresStore(url)
+    assert again.reads.rows("SELECT 1 FROM lane") == []
+    assert (await store.submit(fund(3, "g", "s"))).available == 11
+    await store.aclose()
+    assert again.reads.rows("SELECT 1 FROM lane") == [], "a lane that ends takes its row along"
+    await again.aclose()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from greenlet import getcurrent, greenlet
 
@@ -36,9 +36,3 @@ async def in_greenlet(work: Callable[..., T], *arguments: object) -> T:
             asked = runner.switch(answer)
     result: T = asked
     return result
-
-
-def is_in_greenlet() -> bool:
-    """Whether somebody runs us with ``in_greenlet``."""
-    here: Any = getcurrent()
-    return here.parent is not None

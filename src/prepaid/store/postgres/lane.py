@@ -32,7 +32,9 @@ SETTINGS: Final = """
   SET idle_in_transaction_session_timeout = '10s'
 """
 
-_TRIES_MAX: Final = 10
+_TRIES_MAX: Final = 5
+"""How often a batch may meet others in conflict before its operations are tried one by one."""
+
 _PAUSE_SECONDS_MIN: Final = 0.02
 _PAUSE_SECONDS_MAX: Final = 1.0
 _TRY_SECONDS: Final = 10.0
@@ -63,8 +65,9 @@ _BEGIN: Final = f"""
   WITH locked AS MATERIALIZED (
     SELECT 1 FROM account WHERE session_id = ANY($1::text::text[]) ORDER BY session_id FOR UPDATE
   )
-  UPDATE lane SET batch = $2, written_ms = {_NOW}
-  WHERE lane_id = $3 AND (SELECT count(*) FROM locked) >= 0 RETURNING written_ms"""
+  INSERT INTO lane SELECT $3, $2, {_NOW} FROM (SELECT count(*) FROM locked) AS all_of_them
+  ON CONFLICT (lane_id) DO UPDATE SET batch = excluded.batch, written_ms = excluded.written_ms
+  RETURNING written_ms"""
 
 
 class Lane(Batches):
@@ -97,7 +100,7 @@ class Lane(Batches):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._busy_seconds
         written: list[object] = []
-        conflicts, pause, in_doubt = 0, _PAUSE_SECONDS_MIN, False
+        pause, conflicts, in_doubt = _PAUSE_SECONDS_MIN, 0, False
         while True:
             try:
                 async with asyncio.timeout(min(deadline - loop.time(), _TRY_SECONDS)):
@@ -116,6 +119,7 @@ class Lane(Batches):
                 await self._roll_back()
                 if conflicts == _TRIES_MAX:
                     raise
+                continue
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 -- raised again, or tried again
                 if not is_lost(error):
                     await self._roll_back()
@@ -136,7 +140,9 @@ class Lane(Batches):
         if connection is None:
             return
         with contextlib.suppress(*LOST):
-            await connection.execute(_LEAVE, self._lane_id)
+            async with asyncio.timeout(_TRY_SECONDS):
+                await connection.execute(_LEAVE, self._lane_id)
+                await connection.close()
         self._cut()
 
     async def _connected(self) -> tuple[Connection, int | None]:

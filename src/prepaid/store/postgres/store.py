@@ -123,15 +123,21 @@ class PostgresStore:
             raise_translated(error, self.url)
 
 
+# A process that was killed leaves its lanes' rows behind.
+_FORGET: Final = """
+  DELETE FROM lane WHERE written_ms < (extract(epoch FROM clock_timestamp()) - 7 * 86400) * 1000"""
+
+_NOW: Final = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+
+
 async def _opened(url: str) -> int:
     """Bring the schema to this version; the server's time."""
     try:
         connection = await connect(url)
         try:
             await migrate(connection)
-            now_ms: int = await connection.fetchval(
-                "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
-            )
+            await connection.execute(_FORGET)
+            now_ms: int = await connection.fetchval(_NOW)
         finally:
             connection.terminate()
     except Exception as error:  # noqa: BLE001 -- raised again, in our words
