@@ -1,7 +1,7 @@
-"""A chain of one's own on 127.0.0.1, as long as a block lasts: anvil.
+"""A chain of one's own on 127.0.0.1, as long as a block lasts: anvil where it is, else in this process.
 
-It speaks JSON-RPC over HTTP and WebSocket, makes a block of every transaction at once, and lets time pass
-when told to.
+Either speaks JSON-RPC over HTTP and WebSocket, makes a block of every transaction at once, and lets time
+pass when told to.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Engine(StrEnum):
     """What runs the chain."""
 
     ANVIL = "anvil"
+    PY_EVM = "py-evm"
 
 
 class LocalChain:
@@ -70,14 +71,19 @@ class LocalChain:
 async def local_chain(engine: Engine | None = None, *, port: int = 0) -> AsyncGenerator[LocalChain]:
     """A new chain with id 31337, on a free port or on ``port``, as long as the block lasts.
 
+    Without ``engine``: anvil where ``find_anvil`` finds one, else the EVM in this process.
+
     Raises:
         ConfigError: the engine is not installed.
         ChainError: it does not start; the port is taken, for example.
     """
     binary = find_anvil()
-    chosen = engine or Engine.ANVIL
+    chosen = engine or (Engine.PY_EVM if binary is None else Engine.ANVIL)
     async with AsyncExitStack() as opened:
-        listening = await opened.enter_async_context(running_anvil(_required(binary), port, CHAIN_ID))
+        if chosen is Engine.ANVIL:
+            listening = await opened.enter_async_context(running_anvil(_required(binary), port, CHAIN_ID))
+        else:
+            listening = await opened.enter_async_context(_served_evm(port))
         rpc = HttpRpc(f"http://127.0.0.1:{listening}", _PATIENCE)
         opened.push_async_callback(rpc.disconnect)
         yield LocalChain(chosen, listening, rpc)
@@ -85,5 +91,18 @@ async def local_chain(engine: Engine | None = None, *, port: int = 0) -> AsyncGe
 
 def _required(binary: Path | None) -> Path:
     if binary is None:
-        raise ConfigError("anvil was not found.", remedy="Install Foundry, it brings anvil.")
+        raise ConfigError("anvil was not found.", remedy="Install Foundry, or leave the choice to prepaid.")
     return binary
+
+
+@asynccontextmanager
+async def _served_evm(port: int) -> AsyncGenerator[int]:
+    try:
+        from prepaid.chain.local.server import served_evm  # noqa: PLC0415 -- py-evm is an extra
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"There is no anvil, and {error.name} is not installed.",
+            remedy='pip install "prepaid[local-chain]", or install Foundry.',
+        ) from None
+    async with served_evm(port, CHAIN_ID) as listening:
+        yield listening
