@@ -51,6 +51,7 @@ from prepaid.store.operations import (
 
 __all__ = [
     "KEY_LENGTH_MAX",
+    "SWEEP_BATCH",
     "Ledger",
     "check_key",
     "deposit_id",
@@ -63,7 +64,9 @@ __all__ = [
 KEY_LENGTH_MAX: Final = 255
 _KEY = re.compile(r"[\x21-\x7e]+")
 _HOLD_LASTS: Final = timedelta(seconds=30)
-_SWEEP_BATCH: Final = 256
+SWEEP_BATCH: Final = 256
+"""How many overdue holds are settled at once."""
+
 _SHOWN_BITS_MAX: Final = 256
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -250,7 +253,7 @@ class Ledger:
         )
         return alive
 
-    async def reconcile(self, limit: int = _SWEEP_BATCH) -> list[Settled]:
+    async def reconcile(self, limit: int = SWEEP_BATCH) -> list[Settled]:
         """Settle holds past their deadline, whoever placed them; at most ``limit``.
 
         What was delivered is captured, the rest released, and what a provider may still bill booked

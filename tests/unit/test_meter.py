@@ -224,6 +224,20 @@ def expires_ms(desk, key):
     return desk.store.reads.row("SELECT expires_ms FROM hold WHERE key = ?", (key,))[0]
 
 
+async def test_a_process_that_slept_sweeps_what_others_left_and_not_its_own_calls(open_desk):
+    """A suspended or starved machine wakes past its own deadlines, and its sweep may come before its heart."""
+    desk = open_desk(hold_seconds=30)
+    payer = await desk.payer(1_000)
+    call, early = [await desk.meter.open(payer, QUOTED) for _ in range(2)]
+    await desk.ledger.hold(payer.session_id, payer.owner, 10, key="of-one-that-crashed")
+    desk.clock.advance(3_600_000)
+    await early.settle(Usage(10, 5))
+    assert [swept.key for swept in await desk.meter.reconcile()] == ["of-one-that-crashed"]
+    assert expires_ms(desk, call.key) > desk.clock()
+    await call.settle(Usage(10, 5))
+    desk.check(payer, spent=40)
+
+
 async def test_a_hold_lives_through_a_long_stream(quick):
     """Its deadline moves on, and what was delivered is known to whoever has to settle it."""
     payer = await quick.payer(1_000)

@@ -28,7 +28,7 @@ async def clean(manager: SessionManager, max_age: float | None, batch: int) -> C
     """Settle what is overdue first, so that its rest is refunded with its session."""
     closed = refunded = settled = 0
     with progress("Cleaning up", None) as advance:
-        while done := len(await workspace_of(manager).ledger.reconcile(batch)):
+        while done := len(await workspace_of(manager).meter.reconcile(batch)):
             settled += done
             advance(done)
         while found := await manager.cleanup_old_sessions(max_age=max_age, limit=batch):

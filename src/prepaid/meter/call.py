@@ -78,6 +78,8 @@ class PaidCall:
     granted: int
     is_keyed: bool
     is_resolved: bool = False
+    expires_ms: int = 0
+    """When the sweep takes it for dead, as far as it was told: every heartbeat moves it on."""
     usage: Usage = field(default_factory=Usage)
     """What was delivered so far, as far as we can tell: kept by whoever reads the model's answer."""
     measure: Callable[[], Usage] | None = None

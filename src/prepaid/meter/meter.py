@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Final
 from weakref import WeakSet
@@ -19,7 +19,7 @@ from prepaid.errors import (
     StoreError,
     ValueTooLarge,
 )
-from prepaid.ledger import Ledger, fingerprint, key_or_new, milliseconds
+from prepaid.ledger import SWEEP_BATCH, Ledger, fingerprint, key_or_new, milliseconds
 from prepaid.meter.call import PaidCall, Payer, Replay, to_the_end
 from prepaid.money import AMOUNT_MAX
 from prepaid.records import HoldState, Quote
@@ -87,11 +87,13 @@ class Meter:
         if key is not None and len(key) > REQUEST_KEY_LENGTH_MAX:
             raise ValueTooLarge("idempotency key", len(key), REQUEST_KEY_LENGTH_MAX, "characters")
         for attempt in range(1, ATTEMPTS_MAX + 1):
-            held = await self._hold(self._operation(payer, quotes, key, attempt, content, place))
+            wanted = self._operation(payer, quotes, key, attempt, content, place)
+            held = await self._hold(wanted)
             if isinstance(held, PlaceTaken):
                 return held
             if not held.replayed:
-                return self._started(PaidCall(self, payer, quoted, held.key, held.amount, key is not None))
+                call = PaidCall(self, payer, quoted, held.key, held.amount, key is not None)
+                return self._started(call, wanted.expires_ms)
             if held.response is not None:
                 return Replay(held.response)
             if held.state is HoldState.OPEN and not await self._is_reconciled(payer, held.key):
@@ -104,6 +106,15 @@ class Meter:
         """What the payer's session has available now."""
         account = await self.ledger.store.ask(lambda reads: reads.account(payer.session_id))
         return 0 if account is None else account.available
+
+    async def reconcile(self, limit: int = SWEEP_BATCH) -> list[Settled]:
+        """``Ledger.reconcile``, after telling that our own calls are alive whose deadline has passed.
+
+        A process that slept, or had no processor for long, wakes to deadlines that it would have pushed.
+        """
+        now_ms = self.ledger.store.clock()
+        self._tell_alive(call for call in list(self.running) if call.expires_ms <= now_ms)
+        return await self.ledger.reconcile(limit)
 
     async def aclose(self) -> None:
         """Stop the heartbeat. Calls still running are settled by their own tasks, or by the sweep."""
@@ -163,7 +174,8 @@ class Meter:
     def _deadline(self) -> int:
         return self.ledger.store.clock() + milliseconds(self._hold_lasts)
 
-    def _started(self, call: PaidCall) -> PaidCall:
+    def _started(self, call: PaidCall, expires_ms: int) -> PaidCall:
+        call.expires_ms = expires_ms
         self.running.add(call)
         if self._heart is None or self._heart.done():
             self._heart = asyncio.get_running_loop().create_task(self._beat())
@@ -175,11 +187,12 @@ class Meter:
         while self.running:
             beating = WeakSet(self.running)
             await asyncio.sleep(interval)
-            self._tell_alive(beating)
+            self._tell_alive(beating & self.running)  # only those that have run for a whole interval
 
-    def _tell_alive(self, beating: WeakSet[PaidCall]) -> None:
-        for call in beating & self.running:  # only those that have run for a whole interval
-            alive = Progress(call.payer.session_id, call.key, call.delivered, self._deadline())
+    def _tell_alive(self, calls: Iterable[PaidCall]) -> None:
+        for call in calls:
+            call.expires_ms = self._deadline()
+            alive = Progress(call.payer.session_id, call.key, call.delivered, call.expires_ms)
             try:
                 told = self.ledger.store.submit(alive)
             except StoreError:  # its queue is full; there is another beat before the deadline

@@ -118,7 +118,7 @@ class Cleaner:
     async def _settle_overdue(self) -> None:
         settled = BATCH_MAX
         while settled == BATCH_MAX:
-            settled = len(await self._workspace.ledger.reconcile(BATCH_MAX))
+            settled = len(await self._workspace.meter.reconcile(BATCH_MAX))
 
     async def _close_due(self) -> None:
         await close_due_sessions(self._workspace, SESSIONS_MAX)

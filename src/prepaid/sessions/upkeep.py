@@ -109,7 +109,7 @@ class Upkeep(Finding):
 
     async def reconcile(self) -> list[Settled]:
         """Settle holds that are past their deadline, some hundred at most, before the next sweep does."""
-        return await self._workspace.ledger.reconcile()
+        return await self._workspace.meter.reconcile()
 
     async def get_session_stats(self, session_id: str, user_id: str | None = None) -> SessionStats:
         """A session in numbers (spec B10)."""

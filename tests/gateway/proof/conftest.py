@@ -9,7 +9,7 @@ from providers.separate import SeparateOpenAI
 
 SETTINGS = """
 default_model = "fast"
-hold_seconds = 2
+hold_seconds = {hold_seconds}
 sweep_seconds = 0.2
 
 [upstreams.fake]
@@ -45,13 +45,15 @@ def upstream(provider):
 @pytest.fixture(scope="package")
 def gateway(provider, tmp_path_factory):
     """One worker."""
-    with Gateway(tmp_path_factory.mktemp("one"), SETTINGS.format(base_url=provider.base_url)) as running:
+    settings = SETTINGS.format(base_url=provider.base_url, hold_seconds=30)
+    with Gateway(tmp_path_factory.mktemp("one"), settings) as running:
         yield running
 
 
 @pytest.fixture
 def crew(provider, tmp_path):
-    """Four workers, new for each test."""
-    with Gateway(tmp_path, SETTINGS.format(base_url=provider.base_url), workers=4) as running:
+    """Four workers, new for each test. Holds of a dead one end soon; of one that waits for a processor, they must not."""
+    settings = SETTINGS.format(base_url=provider.base_url, hold_seconds=8)
+    with Gateway(tmp_path, settings, workers=4) as running:
         running.wait_until(lambda: len(running.workers()) == 4)
         yield running

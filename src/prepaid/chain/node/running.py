@@ -82,7 +82,7 @@ async def _sweep(runtime: Runtime) -> None:
     """Settle what crashes left held, for ever: ours may be the only process on the ledger."""
     while True:
         try:
-            await runtime.ledger.reconcile(_SWEEP_MAX)
+            await runtime.meter.reconcile(_SWEEP_MAX)
         except PrepaidError as error:
             _logger.warning("sweep failed", extra={"kind": error.code, "error": error.what})
         await asyncio.sleep(runtime.settings.sweep_seconds)
