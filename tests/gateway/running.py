@@ -16,7 +16,7 @@ import httpx
 from prepaid import SessionManager
 from prepaid.audit import audit
 from prepaid.config import Settings
-from prepaid.store.sqlite.store import SqliteStore
+from stores import open_store
 
 START_SECONDS = 30
 
@@ -28,16 +28,18 @@ class Gateway:
             gateway.get("/readyz")
 
     ``toml`` is the whole ``prepaid.toml``; other names are options of the command, or of the environment where
-    they are in capitals. What it wrote is ``stdout`` and ``log``; its database is ``database``.
+    they are in capitals. What it wrote is ``stdout`` and ``log``; its database is ``database``, a file unless
+    ``PREPAID_DATABASE`` is another.
     """
 
     def __init__(self, folder: Path, toml: str = "", *, program=("-m", "prepaid"), **options) -> None:
         self.folder = folder
-        self.database = folder / "test.db"
         (folder / "prepaid.toml").write_text(toml, encoding="utf-8")
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREPAID_")}
         named = {name: value for name, value in options.items() if name.isupper()}
-        self._environment = kept | {"PREPAID_DATABASE": str(self.database), "TMPDIR": str(folder)} | named
+        own = {"PREPAID_DATABASE": str(folder / "test.db"), "TMPDIR": str(folder)}
+        self._environment = kept | own | named
+        self.database = self._environment["PREPAID_DATABASE"]
         given = {"port": 0} | {name: value for name, value in options.items() if not name.isupper()}
         self._given_port = given["port"]
         flags = [part for name, value in given.items() for part in (f"--{name}", str(value))]
@@ -141,15 +143,15 @@ class Gateway:
             record = store.reads.chat(session_id, int(number))
             return [stored.message.text for stored in store.reads.messages(record, limit=100)]
 
-        return self._read(texts)
+        return self.read(texts)
 
     def account(self, session_id):
         """The session's account as the file has it now."""
-        return self._read(lambda store: store.reads.account(session_id))
+        return self.read(lambda store: store.reads.account(session_id))
 
     def assert_sound(self):
         """Guarantees 1 to 4 hold over the whole database."""
-        report = self._read(lambda store: audit(store.reads))
+        report = self.read(lambda store: audit(store.reads))
         assert report.is_clean, str(report)
 
     def wait_until(self, check, seconds=30):
@@ -158,16 +160,17 @@ class Gateway:
 
     def _beside(self, work):
         async def managed():
-            settings = Settings(database=str(self.database), sessions={"auto_cleanup": False})
+            settings = Settings(database=self.database, sessions={"auto_cleanup": False})
             async with SessionManager(settings=settings) as manager:
                 return await work(manager)
 
         return asyncio.run(managed())
 
-    def _read(self, question):
-        store = SqliteStore(self.database)
+    def read(self, question):
+        """What a store beside the server answers."""
 
         async def work():
+            store = open_store(self.database)
             try:
                 return question(store)
             finally:

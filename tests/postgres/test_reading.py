@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextvars import ContextVar
 
+import asyncpg
 import pytest
 
 from prepaid.errors import StoreError
@@ -85,3 +87,74 @@ async def test_a_closed_store_says_so(url):
         store.reads.tally("")
     with pytest.raises(StoreError, match="closed"):
         store.submit(create("s", 5))
+
+
+@pytest.fixture
+async def locked(url):
+    """A connection that keeps everybody from ``account`` until it ends its transaction."""
+    connection = await asyncpg.connect(url)
+    await connection.execute("BEGIN")
+    await connection.execute("LOCK TABLE account IN ACCESS EXCLUSIVE MODE")
+    yield connection
+    await connection.close()
+
+
+async def test_plain_code_aside_lets_the_event_loop_go_on(store, locked):
+    """The lock is given up by the very loop that reads; would it wait, nobody did, and the read failed."""
+    said = ContextVar("said", default="nothing")
+
+    async def work():
+        await asyncio.sleep(0)
+        before = store.reads.account("s"), said.get()
+        said.set("aside")
+        await asyncio.sleep(0)
+        return before, store.reads.account("s"), said.get()
+
+    said.set("outside")
+    asked = asyncio.create_task(store.aside(work()))
+    await until_it_waits(locked, asked)
+    await locked.execute("COMMIT")
+    assert await asked == ((None, "outside"), None, "aside")
+    assert said.get() == "outside"
+
+
+async def test_what_is_aside_can_be_cancelled_while_it_reads(store, locked):
+    told = []
+
+    async def work():
+        try:
+            store.reads.account("s")
+        except asyncio.CancelledError:
+            told.append("cancelled")
+            raise
+
+    asked = asyncio.create_task(store.aside(work()))
+    await until_it_waits(locked, asked)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    assert told == ["cancelled"]
+
+
+async def test_what_is_aside_raises_and_answers_as_if_it_were_not(store):
+    async def work(wrong):
+        await asyncio.sleep(0)
+        with store.reads.snapshot():
+            found = [store.reads.tally("") for _ in range(2)]
+        async with asyncio.timeout(30):
+            found.append(await store.ask(lambda reads: reads.tally("")))
+        if wrong:
+            raise ZeroDivisionError
+        return found
+
+    assert await store.aside(work(wrong=False)) == [0, 0, 0]
+    with pytest.raises(ZeroDivisionError):
+        await store.aside(work(wrong=True))
+
+
+async def until_it_waits(connection, asked):
+    """Returns when the server has somebody wait for a lock."""
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'account'::regclass"
+    while not await connection.fetchval(waiting):
+        assert not asked.done(), asked
+        await asyncio.sleep(0.01)

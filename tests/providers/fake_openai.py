@@ -56,6 +56,8 @@ class Behaviour:
     headers: dict[str, str] = field(default_factory=dict)
     delay_seconds: float = 0
     """Before the first byte."""
+    is_gated: bool = False
+    """Not before the server's ``gate`` is set."""
     chunk_delay_seconds: float = 0
     """Before each chunk."""
     cut_after: int | None = None
@@ -120,6 +122,7 @@ class FakeOpenAI:
         self.ports: list[int] = []
         """Of the connections that requests came on."""
         self.disconnected = threading.Event()
+        self.gate = threading.Event()
         self._queued: deque[Behaviour] = deque()
 
     def next(self, *behaviours: Behaviour) -> None:
@@ -142,6 +145,8 @@ class FakeOpenAI:
         self.ports.append(request.client.port)
         behaviour = self._behaviour(body)
         await asyncio.sleep(behaviour.delay_seconds)
+        while behaviour.is_gated and not self.gate.is_set():  # noqa: ASYNC110 -- by another thread
+            await asyncio.sleep(0.01)
         return body, behaviour
 
     async def _chat(self, request: Request) -> Response:

@@ -46,6 +46,14 @@ class SeparateOpenAI:
         """The bodies of the requests that came."""
         return self._tell({"requests": True})
 
+    def ports(self):
+        """Of the connections that the requests came on."""
+        return self._tell({"ports": True})
+
+    def open_gate(self):
+        """Answer what ``is_gated``."""
+        self._tell({"open": True})
+
     def _tell(self, order):
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
@@ -64,8 +72,11 @@ def main():
             if "behave" in order:
                 fake.reset()
                 fake.default = Behaviour(**order["behave"])
+            if "open" in order:
+                fake.gate.set()
             counts = {"served": fake.served, "answered": fake.answered, "dropped": fake.dropped}
-            say(fake.requests if "requests" in order else counts)
+            told = {"requests": fake.requests, "ports": fake.ports}
+            say(next((told[name] for name in told if name in order), counts))
 
 
 if __name__ == "__main__":

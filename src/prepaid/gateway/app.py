@@ -94,7 +94,7 @@ class Gateway:
         began = perf_counter()
         self._running[request] = task
         try:
-            await self._answer(request)
+            await self._parts.workspace.store.aside(self._answer(request))
         except ClientGone:
             pass
         except asyncio.CancelledError:  # the server stops, and this request has had its time to end

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
 from prepaid.store.operations import Operation
@@ -21,7 +21,8 @@ class Store(Protocol):
     """The database's time, in milliseconds since the epoch."""
 
     reads: Reads
-    """Answers while the event loop waits: a moment on SQLite, a round trip to a server."""
+    """Answers at once: after a moment on SQLite, after a round trip to a server, during which the event loop
+    waits, but below ``aside``."""
 
     def submit(self, operation: Operation) -> asyncio.Future[Any]:
         """Queue a change; await the future for its result, durable by then.
@@ -41,6 +42,9 @@ class Store(Protocol):
 
     async def ask(self, question: Callable[[Reads], T]) -> T:
         """Answer a bounded question; the event loop goes on meanwhile."""
+
+    def aside(self, work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        """``work``, during whose ``reads`` the event loop goes on; in tasks that it makes it does not."""
 
     async def report(self, question: Callable[[Reads], T]) -> T:
         """Answer an unbounded question in a thread, on a connection of its own."""

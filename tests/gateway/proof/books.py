@@ -6,7 +6,6 @@ import asyncio
 
 from prepaid import SessionManager
 from prepaid.config import Settings
-from prepaid.store.sqlite.store import SqliteStore
 
 
 def settled(gateway, session_id):
@@ -18,14 +17,10 @@ def settled(gateway, session_id):
 def total(gateway, session_id, kind):
     """The sum and the number of a session's lines of one kind."""
 
-    async def read():
-        store = SqliteStore(gateway.database)
-        try:
-            return [line.amount for line in store.reads.transfers(session_id) if line.kind == kind]
-        finally:
-            await store.aclose()
+    def read(store):
+        return [line.amount for line in store.reads.transfers(session_id) if line.kind == kind]
 
-    amounts = asyncio.run(read())
+    amounts = gateway.read(read)
     return sum(amounts), len(amounts)
 
 
@@ -33,7 +28,7 @@ def with_manager(gateway, act):
     """What ``act`` returns for a manager beside the server."""
 
     async def work():
-        settings = Settings(database=str(gateway.database), sessions={"auto_cleanup": False})
+        settings = Settings(database=gateway.database, sessions={"auto_cleanup": False})
         async with SessionManager(settings=settings) as manager:
             return await act(manager)
 

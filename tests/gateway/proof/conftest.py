@@ -50,10 +50,17 @@ def gateway(provider, tmp_path_factory):
         yield running
 
 
-@pytest.fixture
-def crew(provider, tmp_path):
-    """Four workers, new for each test. Holds of a dead one end soon; of one that waits for a processor, they must not."""
+@pytest.fixture(scope="package", params=["sqlite", "postgres"])
+def crew(provider, tmp_path_factory, request):
+    """Four workers. Holds of a dead one end soon; of one that waits for a processor, they must not."""
+    options = {}
+    if request.param == "postgres":
+        databases = request.getfixturevalue("postgres")
+        options["PREPAID_DATABASE"] = databases.new()
+    folder = tmp_path_factory.mktemp(f"crew-{request.param}")
     settings = SETTINGS.format(base_url=provider.base_url, hold_seconds=8)
-    with Gateway(tmp_path, settings, workers=4) as running:
+    with Gateway(folder, settings, workers=4, **options) as running:
         running.wait_until(lambda: len(running.workers()) == 4)
         yield running
+    if options:
+        databases.give_back(options["PREPAID_DATABASE"])

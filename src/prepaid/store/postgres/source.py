@@ -1,4 +1,4 @@
-"""Answers from PostgreSQL: to those who can wait in a greenlet, and to those who must block."""
+"""Answers from PostgreSQL: to those who can wait in a greenlet, and to plain code, which may block."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any, Final
 from prepaid.store.postgres.bridge import Bridge
 from prepaid.store.postgres.connection import LOST, Connection, connect, raise_translated
 from prepaid.store.postgres.dialect import named, numbered
-from prepaid.store.postgres.greenlets import waited
+from prepaid.store.postgres.greenlets import is_aside, waited
+from prepaid.store.postgres.readers import Readers
 from prepaid.store.queries.base import ReadSql, Values
 
-__all__ = ["BlockingSource", "WaitingSource"]
+__all__ = ["PlainSource", "WaitingSource"]
 
 _SQL: Final = ReadSql(
     lines="WITH line AS (SELECT * FROM transfer WHERE session_id = ?1)",
@@ -77,14 +78,15 @@ class WaitingSource:
         """The connection is whoever's took it."""
 
 
-class BlockingSource:
-    """For plain code: each query waits for its round trip, and so does the thread that asks."""
+class PlainSource:
+    """For plain code. Below ``aside`` the event loop goes on meanwhile; else the thread that asks waits."""
 
     sql = _SQL
 
-    def __init__(self, url: str, bridge: Bridge) -> None:
+    def __init__(self, url: str, bridge: Bridge, readers: Readers) -> None:
         self._url = url
         self._bridge = bridge
+        self._readers = readers
         self._connection: Connection | None = None
         self._is_snapshot = False
 
@@ -95,18 +97,20 @@ class BlockingSource:
             StoreError: the server does not answer.
         """
         text, ordered = _statement(sql, values)
+        if is_aside() and not self._is_snapshot:
+            return waited(self._readers.ask(lambda connection: _fetched(connection, text, ordered)))
         return self._bridge.run(self._rows(text, ordered))
 
     @contextmanager
     def snapshot(self) -> Generator[None]:
-        """All questions inside see the database at one moment."""
-        self.rows(_SNAPSHOT)
+        """All questions inside see the database at one moment; they block."""
+        self._bridge.run(self._rows(_SNAPSHOT, ()))
         self._is_snapshot = True
         try:
             yield
         finally:
             self._is_snapshot = False
-            self.rows("ROLLBACK")
+            self._bridge.run(self._rows("ROLLBACK", ()))
 
     def damage(self) -> list[str]:
         """Nothing: a page that is damaged fails the query that reads it."""
@@ -135,12 +139,16 @@ class BlockingSource:
     async def _asked(self, text: str, values: Sequence[Any]) -> list[Any]:
         if self._connection is None:
             self._connection = await connect(self._url)
-        return [tuple(row) for row in await self._connection.fetch(text, *values)]
+        return await _fetched(self._connection, text, values)
 
     async def _cut(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.terminate()
+
+
+async def _fetched(connection: Connection, text: str, values: Sequence[Any]) -> list[Any]:
+    return [tuple(row) for row in await connection.fetch(text, *values)]
 
 
 def _statement(sql: str, values: Values) -> tuple[str, Sequence[Any]]:

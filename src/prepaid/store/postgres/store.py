@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from prepaid.errors import StoreError
@@ -13,11 +13,11 @@ from prepaid.store.operations import Operation
 from prepaid.store.postgres.bridge import Bridge
 from prepaid.store.postgres.clock import DatabaseClock
 from prepaid.store.postgres.connection import connect, raise_translated
-from prepaid.store.postgres.greenlets import in_greenlet
+from prepaid.store.postgres.greenlets import aside, in_greenlet
 from prepaid.store.postgres.lane import Lane
 from prepaid.store.postgres.readers import Readers
 from prepaid.store.postgres.schema import migrate
-from prepaid.store.postgres.source import BlockingSource, WaitingSource
+from prepaid.store.postgres.source import PlainSource, WaitingSource
 from prepaid.store.postgres.ways import Ways
 from prepaid.store.queries.reads import Reads
 
@@ -67,7 +67,7 @@ class PostgresStore:
             for _ in range(lanes)
         ]
         self._readers = Readers(url)
-        self.reads = Reads(BlockingSource(url, self._bridge), self.clock)
+        self.reads = Reads(PlainSource(url, self._bridge, self._readers), self.clock)
 
     def submit(self, operation: Operation) -> asyncio.Future[Any]:
         """Queue a change; await the future for its result, durable by then.
@@ -100,6 +100,10 @@ class PostgresStore:
         return await self._readers.ask(
             lambda connection: in_greenlet(question, Reads(WaitingSource(connection), self.clock))
         )
+
+    def aside(self, work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        """``work``, during whose ``reads`` the event loop goes on."""
+        return aside(work)
 
     async def report(self, question: Callable[[Reads], T]) -> T:
         """Answer an unbounded question in a thread, on a connection of its own."""

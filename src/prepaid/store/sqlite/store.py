@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,6 +75,10 @@ class SqliteStore:
     async def ask(self, question: Callable[[Reads], T]) -> T:
         """Answer a bounded question; here at once, which costs less than a thread's wake-up."""
         return question(self.reads)
+
+    def aside(self, work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        """``work`` itself: its ``reads`` take no time that somebody else could use."""
+        return work
 
     async def report(self, question: Callable[[Reads], T]) -> T:
         """Answer an unbounded question in a thread, on a connection of its own."""
