@@ -1,6 +1,7 @@
 """One node per run, one state per test: whatever a test does is undone before the next."""
 
 import asyncio
+from itertools import count
 
 import pytest
 
@@ -9,10 +10,16 @@ from chain.world import ALICE, BOB, OPERATOR, POLL_SECONDS, QUICK, build
 from prepaid.chain.ai import AiContract
 from prepaid.chain.connection import Chain
 
+STATES = ("--prune-history", "128")
+"""Of so many blocks anvil keeps the state, in memory. By default it puts those of old blocks on disk, without
+their contracts' code, and a reorganisation that goes back to such a block leaves a chain without contracts."""
+
+_TESTS = count(1)
+
 
 @pytest.fixture(scope="session")
 def started():
-    anvil = Anvil()
+    anvil = Anvil(*STATES)
     try:
         yield anvil, asyncio.run(build(anvil))
     finally:
@@ -23,6 +30,9 @@ def started():
 def anvil(started):
     node, _ = started
     before = node.rpc("evm_snapshot")
+    # A block of this test alone to go back to: its hash is new, so its state is the youngest that is kept.
+    node.rpc("anvil_setBalance", f"0x{1:040x}", hex(next(_TESTS)))
+    node.rpc("evm_mine")
     yield node
     node.rpc("evm_revert", before)
 

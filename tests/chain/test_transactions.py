@@ -189,7 +189,7 @@ async def test_one_that_the_node_forgets_is_handed_in_again(chain, world, by_han
     assert (await sending)["status"] == 1
 
 
-@pytest.mark.parametrize("depth", [1, 2, 5])
+@pytest.mark.parametrize("depth", [1, 2, 12])
 async def test_one_whose_block_was_taken_back_is_mined_again(chain, world, anvil, depth):
     """A reorganisation above the confirmations: waited out, handed in again, and confirmed once."""
     token = await token_of(chain, world, replace(QUICK, confirmations=depth + 1))
