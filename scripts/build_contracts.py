@@ -31,11 +31,12 @@ MANIFEST: Final = "manifest.json"
 CONTRACTS: Final = {
     "dtn_ai": "src/DtnAi.sol:DtnAi",
     "session_manager": "src/session-manager/SessionManager.sol:SessionManager",
+    "text_consumer": "examples/TextConsumer.sol:TextConsumer",
     "test_usdt": "test/kit/Tokens.sol:TetherMock",
     "test_usd": "test/kit/Tokens.sol:TokenMock",
     "test_asker": "test/kit/Askers.sol:AskerMock",
 }
-"""What the package knows, by the name it has there: ``test_`` are for local chains."""
+"""What the package knows, by the name it has there: ``test_`` are for local chains, and so is the example."""
 
 SETTINGS: Final = (
     "solc",

@@ -14,7 +14,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "prepaid" / "chain"
-INPUTS = ("scripts", "contracts/sdk", "contracts/src", "contracts/test", "src/prepaid/chain")
+INPUTS = (
+    "scripts",
+    "contracts/examples",
+    "contracts/sdk",
+    "contracts/src",
+    "contracts/test",
+    "src/prepaid/chain",
+)
 
 
 def run(script, *arguments, cwd=ROOT):

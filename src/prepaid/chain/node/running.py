@@ -17,6 +17,7 @@ from prepaid.chain.node.exchange import SealServer
 from prepaid.chain.node.journal import Journal
 from prepaid.chain.node.node import Node
 from prepaid.chain.opening import open_ai_contract, open_chain, open_wallet
+from prepaid.chain.wallets import Wallet
 from prepaid.config import ChainSettings, Settings
 from prepaid.errors import PrepaidError
 from prepaid.runtime import Runtime
@@ -31,8 +32,10 @@ _SWEEP_MAX: Final = 256
 _logger = logging.getLogger("prepaid.node")
 
 
-async def run_node(settings: Settings, stop: asyncio.Event) -> None:
+async def run_node(settings: Settings, stop: asyncio.Event, wallet: Wallet | None = None) -> None:
     """Answer requests until ``stop`` is set; models that were asked by then may finish.
+
+    ``wallet`` operates the node on every chain, instead of what the settings name.
 
     Raises:
         ConfigError, ChainError, StoreError: it cannot start; the error says why.
@@ -46,7 +49,7 @@ async def run_node(settings: Settings, stop: asyncio.Event) -> None:
         works: list[Work] = [partial(_sweep, runtime)]
         served: dict[tuple[int, str], AiContract] = {}
         for chain in _chains(settings):
-            node = await opened.enter_async_context(_opened(chain, settings, journal, answering))
+            node = await opened.enter_async_context(_opened(chain, settings, journal, answering, wallet))
             opened.push_async_callback(node.finish, _GRACE_SECONDS)
             works.append(partial(node.run, chain.poll_seconds))
             served[node.here] = node.ai
@@ -65,17 +68,21 @@ def _chains(settings: Settings) -> list[ChainSettings]:
 
 @asynccontextmanager
 async def _opened(
-    chain_settings: ChainSettings, settings: Settings, journal: Journal, answering: Answering
+    chain_settings: ChainSettings,
+    settings: Settings,
+    journal: Journal,
+    answering: Answering,
+    wallet: Wallet | None,
 ) -> AsyncGenerator[Node]:
     async with await open_chain(chain_settings) as chain:
-        wallet = await open_wallet(chain_settings)
+        signing = wallet or await open_wallet(chain_settings)
         try:
-            ai = await open_ai_contract(chain_settings, chain, wallet)
+            ai = await open_ai_contract(chain_settings, chain, signing)
             page = journal.page(chain.chain_id, ai.address)
             yield await Node.at(ai, page, answering, settings.node)
         finally:
-            if isinstance(wallet, ExternalSigner):
-                await wallet.aclose()
+            if wallet is None and isinstance(signing, ExternalSigner):
+                await signing.aclose()
 
 
 async def _sweep(runtime: Runtime) -> None:
