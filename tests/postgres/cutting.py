@@ -1,4 +1,4 @@
-"""A proxy before PostgreSQL that cuts a connection after so many bytes, wherever in a statement that is."""
+"""A proxy before PostgreSQL: cuts a connection after so many bytes, wherever in a statement that is; or is slow."""
 
 from __future__ import annotations
 
@@ -12,29 +12,33 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 __all__ = ["Proxy"]
 
 _CHUNK = 65_536
-_SOCKET = ".s.PGSQL.5432"
 
 
 class Proxy:
     """Stands in a folder of its own, in a thread of its own; ``url`` leads through it to the database.
 
     ``passed`` counts the bytes that were ``"asked"`` and ``"answered"``, ``chunks`` tells where each piece of
-    them began. A cut lets what comes before it through; then both sides see their connection break.
+    them began. A cut lets what comes before it through; then both sides see their connection break. What is
+    answered comes ``lag_seconds`` late, and not at all while it is held back.
     """
 
     def __init__(self, url: str, folder: Path) -> None:
         parts = urlsplit(url)
-        (behind,) = parse_qs(parts.query)["host"]
-        self._behind = str(Path(behind) / _SOCKET)
-        self._before = str(folder / _SOCKET)
-        self.url = urlunsplit(parts._replace(query=f"host={folder}"))
+        asked = parse_qs(parts.query)
+        (behind,), (port,) = asked["host"], asked["port"]
+        socket = f".s.PGSQL.{port}"
+        self._behind = str(Path(behind) / socket)
+        self._before = str(folder / socket)
+        self.url = urlunsplit(parts._replace(query=f"host={folder}&port={port}"))
         self.passed = {"asked": 0, "answered": 0}
         self.chunks: list[tuple[str, int, int]] = []
         """direction, bytes before it, its size"""
         self.cuts_made = 0
         self.stays_down = False
         """Let nobody through any more once a cut was made."""
+        self.lag_seconds = 0.0
         self._cut: tuple[str, int] | None = None
+        self._held = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -43,9 +47,22 @@ class Proxy:
         """Cut once, when so many more bytes have gone that way."""
         self._cut = (direction, self.passed[direction] + more_bytes)
 
+    def cut_no_more(self) -> None:
+        """Forget the cut that has not come yet."""
+        self._cut = None
+
+    def hold_back(self) -> None:
+        """From now on nothing that is answered comes through."""
+        self._held.set()
+
+    def let_go(self) -> None:
+        """What was held back comes now, and what follows."""
+        self._held.clear()
+
     def __enter__(self) -> Self:
         self._thread.start()
         self._server = self._run(asyncio.start_unix_server(self._accept, self._before))
+        Path(self._before).chmod(0o777)  # for a replica, which runs as somebody else
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -92,10 +109,18 @@ class Proxy:
                 allowed = self._allowed(direction, len(chunk))
                 self.chunks.append((direction, self.passed[direction], len(chunk)))
                 self.passed[direction] += len(chunk)
+                if direction == "answered":
+                    await self._linger()
                 target.write(chunk if allowed is None else chunk[:allowed])
                 await target.drain()
                 if allowed is not None:
                     return
+
+    async def _linger(self) -> None:
+        if self.lag_seconds:
+            await asyncio.sleep(self.lag_seconds)
+        while self._held.is_set():  # noqa: ASYNC110 -- whoever lets go is in another thread
+            await asyncio.sleep(0.005)
 
     def _allowed(self, direction: str, size: int) -> int | None:
         """How many of the next bytes may go that way before the cut, if it falls among them."""

@@ -100,6 +100,7 @@ async def test_a_burst_through_a_connection_that_is_cut_again_and_again(proxy, s
     cutting = asyncio.create_task(cut_again())
     await asyncio.gather(*(spend(client) for client in range(16)))
     cutting.cancel()
+    proxy.cut_no_more()
     assert proxy.cuts_made > 5
     account = store.reads.account("s")
     assert (account.available, account.held, account.spent) == (100_000 - 16 * 40 * 7, 0, 16 * 40 * 7)

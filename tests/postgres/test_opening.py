@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,7 +14,7 @@ from postgres_server import execute
 from prepaid.config import Settings
 from prepaid.errors import StoreCorrupted, StoreError, StoreTooNew
 from prepaid.runtime import Runtime
-from prepaid.store.postgres.connection import connect, shown_url
+from prepaid.store.postgres.connection import CONNECT_SECONDS, connect, shown_url, urls_of_hosts
 from prepaid.store.postgres.store import PostgresStore
 from store.books import create
 
@@ -112,3 +113,54 @@ def test_without_its_extra_the_error_says_what_to_install():
     )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert 'pip install "prepaid[postgres]"' in told.stderr
+
+
+async def test_a_host_that_says_nothing_is_not_waited_for(url, tmp_path):
+    """Of several hosts the one that may write is taken, whatever becomes of the others."""
+    silent = tmp_path / ".s.PGSQL.5432"
+    asked = []
+    server = await asyncio.start_unix_server(lambda _, writer: asked.append(writer), silent)
+    hosts = url.replace("host=", f"host={tmp_path},{tmp_path / 'gone'},")
+    began = time.monotonic()
+    store = PostgresStore(hosts)
+    await store.submit(create("s", 5))
+    assert store.reads.account("s").available == 5
+    assert (await store.ask(lambda reads: reads.account("s"))).available == 5
+    assert time.monotonic() - began < CONNECT_SECONDS
+    await store.aclose()
+    assert asked
+    for writer in asked:
+        writer.close()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_of_several_hosts_the_reason_is_told_why_none_will_do(postgres, tmp_path):
+    hosts = postgres.url.replace("/postgres?host=", f"/nowhere?host={tmp_path},")
+    with pytest.raises(StoreError, match="/nowhere cannot be opened"):
+        PostgresStore(hosts)
+
+
+@pytest.mark.parametrize(
+    ("url", "each"),
+    [
+        ("postgresql://a/app?host=/x", ["postgresql://a/app?host=/x"]),
+        (
+            "postgresql://ann:p%40@a:1,b/app?sslmode=require",
+            [
+                "postgresql://ann:p%40@a:1/app?sslmode=require&target_session_attrs=read-write",
+                "postgresql://ann:p%40@b/app?sslmode=require&target_session_attrs=read-write",
+            ],
+        ),
+        (
+            "postgresql:///app?host=a,b&port=1,2&target_session_attrs=any",
+            [
+                "postgresql:///app?host=a&port=1&target_session_attrs=any",
+                "postgresql:///app?host=b&port=2&target_session_attrs=any",
+            ],
+        ),
+        ("postgresql:///app?host=a,b,c&port=1,2", ["postgresql:///app?host=a,b,c&port=1,2"]),
+    ],
+)
+def test_each_of_several_hosts(url, each):
+    assert urls_of_hosts(url) == each

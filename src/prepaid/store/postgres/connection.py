@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
 
 from prepaid.errors import StoreBusy, StoreCorrupted, StoreError, StoreFull, StoreReadOnly
 
-__all__ = ["CONNECT_SECONDS", "LOST", "Connection", "connect", "is_lost", "raise_translated", "shown_url"]
+__all__ = [
+    "CONNECT_SECONDS",
+    "LOST",
+    "Connection",
+    "connect",
+    "is_lost",
+    "raise_translated",
+    "shown_url",
+    "urls_of_hosts",
+]
 
 Connection = Any
 """An ``asyncpg.Connection``; its own annotations leave most of what we call open."""
@@ -47,14 +56,12 @@ LOST: Final = (
 async def connect(url: str) -> Connection:
     """A connection whose commits are durable on the server (guarantee 6).
 
-    Raises whatever asyncpg raises; ``raise_translated`` says it in our words.
+    Where the URL names several hosts, all are asked at once, and whichever may write is taken: after a
+    failover nobody waits for the host that is gone. Raises whatever asyncpg raises; ``raise_translated``
+    says it in our words.
     """
-    connection = await asyncpg.connect(
-        url,
-        timeout=CONNECT_SECONDS,
-        statement_cache_size=_STATEMENTS_MAX,
-        max_cached_statement_lifetime=0,
-    )
+    urls = urls_of_hosts(url)
+    connection = await (_opened(urls[0]) if len(urls) == 1 else _first(urls))
     try:
         await connection.execute(_SESSION)
         # What sums of bigint are; every column of ours is an integer.
@@ -68,6 +75,63 @@ async def connect(url: str) -> Connection:
         connection.terminate()
         raise
     return connection
+
+
+async def _opened(url: str) -> Connection:
+    return await asyncpg.connect(
+        url,
+        timeout=CONNECT_SECONDS,
+        statement_cache_size=_STATEMENTS_MAX,
+        max_cached_statement_lifetime=0,
+    )
+
+
+async def _first(urls: list[str]) -> Connection:
+    """The connection that is there first. If there is none, why: rather a refusal than a silence."""
+    tries = {asyncio.create_task(_opened(url)) for url in urls}
+    pending, failures = tries, []
+    try:
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for each in done:
+                error = each.exception()
+                if error is None:
+                    tries.remove(each)
+                    return each.result()
+                failures.append(error)
+        raise next((error for error in failures if not is_lost(error)), failures[-1])
+    finally:
+        for each in tries:
+            each.add_done_callback(_be_done_with)
+            each.cancel()
+
+
+def _be_done_with(ended: asyncio.Task[Connection]) -> None:
+    if not ended.cancelled() and ended.exception() is None:
+        ended.result().terminate()
+
+
+def urls_of_hosts(url: str) -> list[str]:
+    """The URL for each host, where it names several; one that cannot write will not do, unless it says so."""
+    parts = urlsplit(url)
+    who, at, places = parts.netloc.rpartition("@")
+    asked = dict(parse_qsl(parts.query, keep_blank_values=True))
+    hosts, ports = asked.get("host", "").split(","), asked.get("port", "").split(",")
+    if len(hosts) > 1:  # host=a,b&port=1,2, as for sockets
+        if len(ports) not in {1, len(hosts)}:
+            return [url]  # asyncpg says what is wrong with it
+        ports = ports * len(hosts) if len(ports) == 1 else ports
+        one_each = [(places, {"host": host, "port": port}) for host, port in zip(hosts, ports, strict=True)]
+    elif "," in places:
+        one_each = [(place, {}) for place in places.split(",")]
+    else:
+        return [url]
+    asked.setdefault("target_session_attrs", "read-write")
+    queries = [{name: value for name, value in (asked | own).items() if value} for _, own in one_each]
+    return [
+        f"{parts.scheme}://{who}{at}{place}{parts.path}?{urlencode(query)}"
+        for (place, _), query in zip(one_each, queries, strict=True)
+    ]
 
 
 def shown_url(url: str) -> str:

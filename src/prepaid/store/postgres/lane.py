@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
 
 import asyncpg
 
@@ -25,11 +25,15 @@ from prepaid.store.postgres.locks import names_of, sessions_of
 
 __all__ = ["SETTINGS", "Lane"]
 
+T = TypeVar("T")
+
 SETTINGS: Final = """
   -- A lane's statements look rows up by their keys, whatever a planner thinks of a table that is still small.
   SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
   -- A transaction of ours waits for nobody but the database; what is left of a cut connection must let go.
-  SET idle_in_transaction_session_timeout = '10s'
+  SET idle_in_transaction_session_timeout = '10s';
+  -- The lane gives up by itself. A limit that ends the wait for a replica makes the server answer too early.
+  SET statement_timeout = 0
 """
 
 _TRIES_MAX: Final = 5
@@ -93,6 +97,7 @@ class Lane(Batches):
         self._busy_seconds = busy_seconds
         self._lane_id = secrets.token_hex(8)
         self._batch = 0
+        self._warnings = 0
         self._connection: Connection | None = None
 
     async def write(self, operations: list[Operation]) -> list[object]:
@@ -111,7 +116,7 @@ class Lane(Batches):
                     self._batch += 1
                     written = await self._apply(connection, operations)
                     in_doubt = True
-                    await connection.execute("COMMIT")
+                    await self._confirmed(connection.execute("COMMIT"))
                     return written
             except _CONFLICTS:
                 in_doubt = False
@@ -156,12 +161,29 @@ class Lane(Batches):
         connection = await connect(self._url)
         try:
             await connection.execute(SETTINGS)
-            last_batch: int = await connection.fetchval(_ENTER, self._lane_id)
+            connection.add_log_listener(self._told)
+            last_batch = await self._confirmed(connection.fetchval(_ENTER, self._lane_id))
         except BaseException:
             connection.terminate()
             raise
         self._connection = connection
         return connection, last_batch
+
+    async def _confirmed(self, commit: Awaitable[T]) -> T:
+        """What a statement that commits results in.
+
+        Raises:
+            ConnectionAbortedError: the server answered before its replicas had: somebody ended its wait.
+        """
+        before = self._warnings
+        answer = await commit
+        if self._warnings != before:
+            raise ConnectionAbortedError("the server did not wait for its replica")
+        return answer
+
+    def _told(self, _: Connection, message: Any) -> None:
+        # A commit of ours has no other reason to warn, and the text is in the language of the server.
+        self._warnings += message.severity_en == "WARNING"
 
     async def _apply(self, connection: Connection, operations: list[Operation]) -> list[object]:
         """Everything but the commit."""
