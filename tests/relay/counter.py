@@ -60,6 +60,7 @@ class Counter:
         for name, more in settings.pop("upstreams", {}).items():
             upstreams[name] = upstreams[name] | more
         prices = dict.fromkeys(fakes, PRICE) | (prices or {})
+        prices = {name: price for name, price in prices.items() if price is not None}
         self.settings = Settings(upstreams=upstreams, prices=prices, **settings)
         self.catalogue = Catalogue(self.settings, models)
         self.relay = Relay(self.desk.meter, self.catalogue, default)

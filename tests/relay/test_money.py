@@ -282,6 +282,18 @@ async def test_images_are_held_for_by_the_image(open_counter, fake):
     assert fake.requests[0]["messages"][0]["content"] == content
 
 
+async def test_images_at_the_price_book_s_price(open_counter, fake):
+    """A model of OpenAI's with nothing configured but the upstream. It is paid for what the provider counts."""
+    known = {"models": ("gpt-4o-mini",), "provider": "openai"}
+    counter = open_counter(upstreams={"fast": known}, prices={"fast": None})
+    payer = await counter.desk.payer(100_000)
+    fake.next(Behaviour(usage={"prompt_tokens": 20_000, "completion_tokens": 0, "total_tokens": 20_000}))
+    messages = [{"role": "user", "content": [IMAGE]}]
+    told = (await counter.ask(payer, "gpt-4o-mini", messages=messages, max_tokens=5)).receipt
+    assert told.held in range(7_500, 7_600)  # 50,000 tokens at 0.15 USD a million
+    counter.desk.check(payer, spent=3_000)
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -65,7 +65,31 @@ def test_prices_come_from_the_book():
     info = catalogue(upstreams={"any": OPENAI}).info("gpt-4o-mini")
     assert info.price == Price("USD", Unit.TOKEN, (PriceTier(0, 150_000, 600_000, 75_000, 150_000),))
     assert (info.context_tokens_max, info.output_tokens_max, info.provider) == (128_000, 128_000, "any")
-    assert info.apis == {"chat", "tools", "structured_output"}
+    assert info.apis == {"chat", "tools", "structured_output", "images"}
+
+
+@pytest.mark.parametrize(
+    ("upstream", "price", "tokens"),
+    [
+        ({}, None, 50_000),
+        ({"image_tokens_max": 1_500}, None, 1_500),
+        ({"provider": "deepseek", "models": ("deepseek-chat",)}, None, None),
+        ({"provider": "deepseek", "models": ("deepseek-chat",), "image_tokens_max": 9}, None, 9),
+        ({}, {}, None),
+        ({}, {"image_tokens_max": 700}, 700),
+        ({"image_tokens_max": 1_500}, {}, 1_500),
+        ({"image_tokens_max": 1_500}, {"image_tokens_max": 700}, 700),
+        ({"image_tokens_max": 1_500}, {"apis": ["chat"]}, None),
+        ({"models": ("text-embedding-3-small",), "image_tokens_max": 9}, None, None),
+    ],
+)
+def test_images_where_somebody_says_what_they_cost_at_most(upstream, price, tokens):
+    """The price book's provider, the upstream's settings, or the model's."""
+    told = OPENAI | upstream
+    name = told["models"][0]
+    prices = {} if price is None else {name: {"input_per_million": "1", "output_per_million": "2"} | price}
+    info = catalogue(upstreams={"any": told}, prices=prices).info(name)
+    assert (info.image_tokens_max if "images" in info.apis else None) == tokens
 
 
 def test_prices_in_the_settings_come_first():

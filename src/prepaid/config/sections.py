@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from prepaid.money import AMOUNT_MAX
-from prepaid.records import IMAGE_TOKENS_DEFAULT, Api, Unit
+from prepaid.records import Api, Unit
 
 __all__ = [
     "BaseUnits",
@@ -197,7 +197,8 @@ class UpstreamSettings(Section):
     ``models`` are served under their own names. A name that starts with ``prefix`` is sent there
     without it. ``fallbacks`` are tried, in order, for models without an entry in ``[fallbacks]``.
     ``bytes_per_token`` divides the request's UTF-8 bytes into the input bound that is held for;
-    1 is provable for any byte-level tokenizer, more is your promise.
+    1 is provable for any byte-level tokenizer, more is your promise. ``image_tokens_max`` is yours, too: no
+    image sent there costs more tokens.
     """
 
     base_url: Url
@@ -214,6 +215,7 @@ class UpstreamSettings(Section):
     circuit_seconds: Seconds = 5.0
     fallbacks: tuple[str, ...] = ()
     bytes_per_token: Count = 1
+    image_tokens_max: Tokens | None = None
     output_limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
 
     @model_validator(mode="after")
@@ -255,7 +257,7 @@ class PriceSettings(Section):
     per_request: Amount = Decimal(0)
     context_tokens_max: Tokens | None = None
     output_tokens_max: Tokens | None = None
-    image_tokens_max: Tokens = IMAGE_TOKENS_DEFAULT
+    image_tokens_max: Tokens | None = None
     apis: frozenset[Api] | None = None
 
     def amounts(self) -> dict[str, Decimal]:

@@ -11,7 +11,7 @@ from prepaid.errors import ConfigError, CurrencyMismatch, ModelNotPriced, ModelN
 from prepaid.models.contract import Model
 from prepaid.models.offline import OfflineModel
 from prepaid.models.price_book import BookEntry, PriceBook, shipped_book
-from prepaid.records import IMAGE_TOKENS_DEFAULT, Api, ModelInfo, Price, PriceTier
+from prepaid.records import ALL_CHAT_APIS, IMAGE_TOKENS_DEFAULT, Api, ModelInfo, Price, PriceTier
 
 if TYPE_CHECKING:  # it imports pydantic-settings, which is slow; whoever has settings has it already
     from prepaid.config import PriceSettings, Settings
@@ -24,8 +24,9 @@ CONTEXT_TOKENS_DEFAULT: Final = 128_000
 
 NAME_LENGTH_MAX: Final = 256
 
-_DEFAULT_APIS: Final[frozenset[Api]] = frozenset({"chat", "tools", "structured_output"})
-"""Images must be configured: what they cost cannot be told from their bytes."""
+_TEXT_APIS: Final = ALL_CHAT_APIS - {"images"}
+_BILL_IMAGES_AS_TOKENS: Final = frozenset({"anthropic", "azure", "google", "mistral", "openai", "x-ai"})
+"""Providers whose models can be sent images: ``IMAGE_TOKENS_DEFAULT`` each, at most."""
 
 _READS_ONLY: Final[frozenset[Api]] = frozenset({"embeddings"})
 _REMEMBERED_MAX: Final = 1_024
@@ -199,16 +200,25 @@ class Catalogue:
         own, entry = self._settings.prices.get(name), self._book_entry(name, upstream)
         context = (own.context_tokens_max if own else None) or (entry.context_tokens_max if entry else None)
         context = context or CONTEXT_TOKENS_DEFAULT
-        apis = own.apis if own else None
+        images = (own.image_tokens_max if own else None) or self._image_tokens_max(upstream, own is None)
+        apis = _READS_ONLY if entry is not None and not entry.answers else _TEXT_APIS
+        if images and "chat" in apis:
+            apis |= {"images"}
         return ModelInfo(
             name=name,
             price=_own_price(own, self._settings) if own else self._book_price(name, entry),
             context_tokens_max=context,
             output_tokens_max=(own.output_tokens_max if own else None) or context,
-            apis=apis or (_READS_ONLY if entry is not None and not entry.answers else _DEFAULT_APIS),
+            apis=(own.apis if own else None) or apis,
             provider=upstream,
-            image_tokens_max=own.image_tokens_max if own else IMAGE_TOKENS_DEFAULT,
+            image_tokens_max=images or IMAGE_TOKENS_DEFAULT,
         )
+
+    def _image_tokens_max(self, upstream: str, has_book_price: bool) -> int | None:
+        """What an image costs there at most, in tokens; ``None`` where nobody says so."""
+        configured = self._settings.upstreams[upstream].image_tokens_max
+        is_known = has_book_price and self._provider(upstream) in _BILL_IMAGES_AS_TOKENS
+        return configured or (IMAGE_TOKENS_DEFAULT if is_known else None)
 
     def _book_price(self, name: str, entry: BookEntry | None) -> Price:
         if entry is None:
@@ -217,13 +227,17 @@ class Catalogue:
         return entry.price
 
     def _book_entry(self, name: str, upstream: str) -> BookEntry | None:
-        settings = self._settings.upstreams[upstream]
-        book = shipped_book()
-        provider = settings.provider or book.provider_at(settings.base_url)
-        provider = provider or (upstream if upstream in book.providers else None)
+        provider = self._provider(upstream)
         if provider is None:
             return None
-        return book.find(provider, settings.upstream_name(name) or name, self._today())
+        named = self._settings.upstreams[upstream].upstream_name(name) or name
+        return shipped_book().find(provider, named, self._today())
+
+    def _provider(self, upstream: str) -> str | None:
+        """Whose prices in the price book hold there."""
+        settings, book = self._settings.upstreams[upstream], shipped_book()
+        found = settings.provider or book.provider_at(settings.base_url)
+        return found or (upstream if upstream in book.providers else None)
 
     def _check_names(self) -> None:
         settings = self._settings
