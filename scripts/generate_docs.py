@@ -48,6 +48,7 @@ _SAMPLES: Final[dict[str, Any]] = {
     "limit": 100,
     "limit_name": "max_something",
     "limit_wei": 10**11,
+    "content_id": "bafkreibm6j…4yeq",
     "line": 3,
     "minimum": 1000,
     "model": "gpt-4o",

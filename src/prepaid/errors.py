@@ -44,6 +44,8 @@ PrepaidError                    .code  .retryable  .remedy
 │  ├─ TransactionUnconfirmed    not in time; it may be yet
 │  ├─ EtherTooLow               the wallet cannot pay for gas
 │  ├─ GasPriceTooHigh           above what the wallet's owner allows
+│  ├─ ContentUnavailable        a gateway does not have it, or does not answer
+│  ├─ ContentMismatch           what came is not what its content id names
 │  └─ WalletUnusable
 ├─ StoreError
 │  ├─ StoreBusy · StoreFull · StoreReadOnly · StoreCorrupted · StoreTooNew
@@ -82,6 +84,8 @@ __all__ = [
     "ConfigError",
     "ConflictError",
     "ConsensusTimeout",
+    "ContentMismatch",
+    "ContentUnavailable",
     "ContractReverted",
     "CurrencyMismatch",
     "EtherTooLow",
@@ -783,6 +787,30 @@ class GasPriceTooHigh(ChainError):
         super().__init__(
             f"Gas costs {price_wei} wei now; the limit is {limit_wei}.",
             remedy="Wait, or raise gas_price_max_wei.",
+        )
+
+
+class ContentUnavailable(ChainError):
+    """Content that an answer names by its id could not be fetched (spec A15)."""
+
+    retryable = True
+
+    def __init__(self, content_id: str, place: str, why: str) -> None:
+        self.content_id, self.place, self.why = content_id, place, why
+        super().__init__(
+            f"Content {content_id} cannot be fetched from {place}: {why}.",
+            remedy="Retry, or name another gateway: whoever has it can serve it.",
+        )
+
+
+class ContentMismatch(ChainError):
+    """Bytes that are not what their content id names: damaged, or forged (spec A15)."""
+
+    def __init__(self, content_id: str) -> None:
+        self.content_id = content_id
+        super().__init__(
+            f"What came for content {content_id} is something else.",
+            remedy="Fetch it from another gateway; do not use what this one served.",
         )
 
 

@@ -66,6 +66,7 @@ ARGUMENTS = {
     "available_wei": 4736,
     "price_wei": 4737,
     "limit_wei": 4738,
+    "content_id": "bafk4711",
 }
 """A recognisable value for every argument that an error must be given; the message has to name them all."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import replace
+from hashlib import blake2b
 
 import pytest
 from hypothesis import given
@@ -253,3 +255,15 @@ async def test_it_costs_one_and_two_base_units():
     tier = info.price.tiers[0]
     assert (info.name, info.provider, info.price.asset) == ("offline", "offline", "EUR")
     assert (tier.input_per_million, tier.output_per_million) == (1_000_000, 2_000_000)
+
+
+async def test_it_draws():
+    """Spec A15: a picture that every machine finds the same, so that its content id is."""
+    text, _, end = await answer(OfflineModel(), ask("Draw a cat."))
+    kind, _, encoded = text.partition(";base64,")
+    picture = base64.b64decode(encoded, validate=True)
+    assert kind == "data:image/png"
+    assert blake2b(picture, digest_size=8).hexdigest() == "cb6fb346318ab8e6"
+    assert end.usage.output_tokens == count_tokens(text)
+    other, _, _ = await answer(OfflineModel(), ask("Draw a dog."))
+    assert other != text

@@ -4,6 +4,7 @@ It needs no key (spec C14), counts its tokens exactly, and can be scripted, whic
 for tests and demos:
 
 - ``count to 50`` is answered with exactly 50 tokens: the numbers from 1 to 50.
+- ``draw a cat`` is answered with a small picture, as a ``data:`` URI.
 - ``what did I say`` is answered with the user's message before, from the same chat.
 - A request for JSON (``response_format``) is answered with JSON of its schema.
 - ``use add with 2 and 3`` calls the tool ``add`` of the request; its result is then the answer. Where
@@ -24,6 +25,7 @@ from typing import Any, Final
 
 from prepaid.errors import ProviderError
 from prepaid.models.arguments import fit_arguments
+from prepaid.models.drawing import DRAW, drawn
 from prepaid.models.measure import event_bytes, request_bytes
 from prepaid.records import (
     ChatRequest,
@@ -241,6 +243,8 @@ def _own_reply(request: ChatRequest) -> Iterable[Part]:
         return (_structured(form, question),)
     if (count := _COUNT_TO.search(question)) is not None:
         return (str(n) if n == 1 else f" {n}" for n in range(1, int(count[1]) + 1))
+    if DRAW.match(question):
+        return (drawn(question),)
     return (_answer(request.messages, users),)
 
 
