@@ -29,7 +29,18 @@ def test_other_paths_are_refused_with_problem_details(gateway):
 def test_a_wrong_method_is_told_the_right_one(gateway):
     reply = gateway.http.put("/healthz")
     assert reply.status_code == 405
-    assert reply.headers["allow"] == "GET"
+    assert reply.headers["allow"] == "GET, HEAD"
+    assert gateway.get("/v1/chat/completions").headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_a_load_balancer_may_ask_with_head(gateway, path):
+    """Twice on one connection: a body would be taken for the beginning of the next reply."""
+    for _ in range(2):
+        reply = gateway.http.head(path)
+        assert (reply.status_code, reply.content) == (200, b"")
+        assert reply.headers["content-length"] == str(len(gateway.get(path).content))
+    assert gateway.http.head("/v1/chat/completions").status_code == 405
 
 
 @pytest.mark.parametrize("given", ["abc-1.2_3", "x" * 128])

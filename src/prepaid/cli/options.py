@@ -19,8 +19,8 @@ Database = Annotated[
     typer.Option(
         "--database",
         "-d",
-        metavar="FILE",
-        help="The database; otherwise PREPAID_DATABASE, prepaid.toml, or prepaid.db here.",
+        metavar="FILE|URL",
+        help="A file or postgresql://…; otherwise PREPAID_DATABASE, prepaid.toml, or prepaid.db.",
         show_default=False,
     ),
 ]

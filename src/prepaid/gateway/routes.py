@@ -32,9 +32,10 @@ class Router:
             methods = self._find_below(request)
         else:
             request.route = request.path
-        handler = methods.get(request.method)
+        # Below us a reply to HEAD is sent without its body.
+        handler = methods.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:
-            raise MethodNotAllowed(request.route, tuple(sorted(methods)))
+            raise MethodNotAllowed(request.route, _allowed(methods))
         return handler
 
     def _find_below(self, request: Request) -> Mapping[str, Handler]:
@@ -43,3 +44,7 @@ class Router:
                 request.route, request.tail = path, request.path[len(prefix) :]
                 return methods
         raise RouteNotFound(request.path)
+
+
+def _allowed(methods: Mapping[str, Handler]) -> tuple[str, ...]:
+    return tuple(sorted({*methods, "HEAD"} if "GET" in methods else methods))
