@@ -12,7 +12,16 @@ import pytest
 from postgres_server import GIVEN, QUICK, Databases, OwnServer
 from stores import DATABASES
 
-FOLDERS = ("integration", "faults", "properties", "clients", "gateway/proof", "postgres", "chain/node")
+FOLDERS = (
+    "integration",
+    "faults",
+    "properties",
+    "clients",
+    "gateway/proof",
+    "postgres",
+    "nightly",
+    "chain/node",
+)
 SLOW = tuple(Path(__file__).parent / folder for folder in FOLDERS)
 """Processes, servers, documentation, power cuts and long random runs: too slow for the development loop."""
 

@@ -40,17 +40,21 @@ async def kill_again_and_again(server, times, rng):
         await asyncio.to_thread(server.start)
 
 
-async def test_every_step_comes_to_its_end_once(server, databases):
+def test_every_step_comes_to_its_end_once(server, databases):
     """Guarantees 2 to 6: no caller hears of it, and the money is where it is without it."""
+    asyncio.run(die_and_return(server, databases, 3, SEED))
+
+
+async def die_and_return(server, databases, times, seed):
     store, undisturbed = PostgresStore(databases.new()), PostgresStore(databases.new())
     journal, reference = Journal(), Journal()
-    killing = asyncio.create_task(kill_again_and_again(server, 3, Random(SEED)))
-    await everything(store.submit, journal, clients=CLIENTS, count=COUNT, seed=SEED)
+    killing = asyncio.create_task(kill_again_and_again(server, times, Random(seed)))
+    await everything(store.submit, journal, clients=CLIENTS, count=COUNT, seed=seed)
     await killing
     assert journal.failures == []
     assert [missing(store.reads, *step) for step in journal.acknowledged if missing(store.reads, *step)] == []
     assert (await store.report(audit)).is_clean
-    await everything(undisturbed.submit, reference, clients=CLIENTS, count=COUNT, seed=SEED)
+    await everything(undisturbed.submit, reference, clients=CLIENTS, count=COUNT, seed=seed)
     assert summary(store.reads) == summary(undisturbed.reads)
     for work, answer in journal.acknowledged[-50:]:
         if hasattr(work, "key") and getattr(work, "keep_refusal", True):
