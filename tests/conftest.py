@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from postgres_server import GIVEN, QUICK, Databases, OwnServer
 from stores import DATABASES
@@ -24,6 +25,9 @@ FOLDERS = (
 )
 SLOW = tuple(Path(__file__).parent / folder for folder in FOLDERS)
 """Processes, servers, documentation, power cuts and long random runs: too slow for the development loop."""
+
+settings.register_profile("unhurried", settings.default, deadline=None)  # on a busy machine all takes longer
+settings.load_profile("unhurried")
 
 
 def pytest_collection_modifyitems(items):

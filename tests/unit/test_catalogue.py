@@ -161,17 +161,27 @@ def test_models_that_only_read_do_not_chat():
 @pytest.mark.parametrize(
     ("settings", "what"),
     [
-        ({"default_model": "gpt-9"}, "default_model names the model 'gpt-9'"),
-        ({"fallbacks": {"offline": ("gpt-9",)}}, 'fallbacks."offline"'),
-        ({"fallbacks": {"gpt-9": ("offline",)}}, 'fallbacks."gpt-9"'),
+        ({"default_model": "gpt-9"}, "argument: default_model names 'gpt-9', which nobody serves"),
+        ({"fallbacks": {"offline": ("gpt-9",)}}, "fallbacks.offline"),
+        ({"fallbacks": {"gpt-9": ("offline",)}}, "fallbacks.gpt-9"),
         ({"upstreams": {"any": OPENAI | {"fallbacks": ("gpt-9",)}}}, "upstreams.any.fallbacks"),
-        ({"prices": {"gpt-9": {"input_per_million": 1, "output_per_million": 1}}}, 'prices."gpt-9"'),
+        ({"prices": {"gpt-9": {"input_per_million": 1, "output_per_million": 1}}}, "prices.gpt-9"),
         ({"upstreams": {"any": OPENAI | {"provider": "opnai"}}}, "'opnai', which is not in the price book"),
     ],
 )
 def test_names_that_lead_nowhere_are_found_at_start(settings, what):
     with pytest.raises(ConfigError, match=what):
         catalogue(**settings)
+
+
+def test_names_that_lead_nowhere_are_found_with_their_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prepaid.toml").write_text('currency = "USD"\n[fallbacks]\noffline = ["gpt-9"]\n', "utf-8")
+    with pytest.raises(ConfigError, match=r"prepaid.toml line 3: fallbacks.offline names 'gpt-9'"):
+        catalogue()
+    monkeypatch.setenv("PREPAID_DEFAULT_MODEL", "gpt-8")
+    with pytest.raises(ConfigError, match="variable PREPAID_DEFAULT_MODEL: default_model names 'gpt-8'"):
+        catalogue()
 
 
 def test_models_have_the_ids_that_the_contracts_know():

@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
@@ -24,7 +24,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from prepaid.config.problems import ENV_PREFIX, explain, read_toml
+from prepaid.config.problems import ENV_PREFIX, explain, read_toml, where
 from prepaid.config.sections import (
     BaseUnits,
     ChainSettings,
@@ -88,11 +88,13 @@ class Settings(BaseSettings):
     upstreams: dict[str, UpstreamSettings] = {}
     prices: dict[str, PriceSettings] = {}
     fallbacks: dict[str, tuple[str, ...]] = {}
+    _arguments: frozenset[str] = PrivateAttr(frozenset())
 
     def __init__(self, **arguments: Any) -> None:
         path = _config_path()
         try:
             super().__init__(**arguments)
+            self._arguments = frozenset(arguments)
         except ValidationError as error:
             raise explain(error, path, arguments, _KNOWN) from None
         except SettingsError as error:
@@ -126,6 +128,11 @@ class Settings(BaseSettings):
         if self.database.startswith(_SERVERS):
             return None
         return Path(self.database.removeprefix("sqlite:///"))
+
+    def where(self, *location: str) -> str:
+        """A setting and where it was made, for errors that only others can find in it."""
+        place = where(location, _config_path(), dict.fromkeys(self._arguments))
+        return f"{place}: {'.'.join(location)}"
 
     def upstream_of(self, model: str) -> str | None:
         """The upstream that serves ``model``: the first that lists it, else the longest prefix."""

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from prepaid.errors import ConfigError
 
-__all__ = ["ENV_PREFIX", "explain", "read_toml"]
+__all__ = ["ENV_PREFIX", "explain", "read_toml", "where"]
 
 ENV_PREFIX: Final = "PREPAID_"
 _VALUE_LENGTH_MAX: Final = 80
@@ -61,13 +61,13 @@ def explain(
 def _problem(detail: ErrorDetails, path: Path | None, arguments: Mapping[str, Any]) -> str:
     location = _location(detail)
     name = ".".join(location) or "settings"
-    where = _where(location, path, arguments)
+    place = where(location, path, arguments)
     if detail["type"] == "missing":
-        return f"{where}: {name} is missing."
+        return f"{place}: {name} is missing."
     if detail["type"] == "extra_forbidden":
-        return f"{where}: {name} is not a setting."
+        return f"{place}: {name} is not a setting."
     reason = detail["msg"].removeprefix("Value error, ").rstrip(".")
-    return f"{where}: {name}{_value(detail, location)}: {reason[:1].lower()}{reason[1:]}."
+    return f"{place}: {name}{_value(detail, location)}: {reason[:1].lower()}{reason[1:]}."
 
 
 def _location(detail: ErrorDetails) -> Location:
@@ -86,7 +86,8 @@ def _value(detail: ErrorDetails, location: Location) -> str:
     return f" is {shown}"
 
 
-def _where(location: Location, path: Path | None, arguments: Mapping[str, Any]) -> str:
+def where(location: Location, path: Path | None, arguments: Mapping[str, Any]) -> str:
+    """The place that says what a setting is: an argument, a variable, or a line of the file."""
     if location and location[0] in arguments:
         return "argument"
     for length in range(len(location), 0, -1):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from prepaid.errors import ConfigError, CurrencyMismatch, ModelNotPriced, ModelNotSupported
 from prepaid.models.contract import Model
 from prepaid.models.offline import OfflineModel
-from prepaid.models.price_book import BookEntry, PriceBook, shipped_book
+from prepaid.models.price_book import BookEntry, shipped_book
 from prepaid.records import ALL_CHAT_APIS, IMAGE_TOKENS_DEFAULT, Api, ModelInfo, Price, PriceTier
 
 if TYPE_CHECKING:  # it imports pydantic-settings, which is slow; whoever has settings has it already
@@ -23,12 +23,11 @@ CONTEXT_TOKENS_DEFAULT: Final = 128_000
 """For a model whose context is neither configured nor in the price book."""
 
 NAME_LENGTH_MAX: Final = 256
-
 _TEXT_APIS: Final = ALL_CHAT_APIS - {"images"}
+_READS_ONLY: Final[frozenset[Api]] = frozenset({"embeddings"})
 _BILL_IMAGES_AS_TOKENS: Final = frozenset({"anthropic", "azure", "google", "mistral", "openai", "x-ai"})
 """Providers whose models can be sent images: ``IMAGE_TOKENS_DEFAULT`` each, at most."""
 
-_READS_ONLY: Final[frozenset[Api]] = frozenset({"embeddings"})
 _REMEMBERED_MAX: Final = 1_024
 _OFFLINE: Final = "offline"
 _MODEL_ID = re.compile(r"0x[0-9a-f]{64}")
@@ -241,18 +240,18 @@ class Catalogue:
 
     def _check_names(self) -> None:
         settings = self._settings
-        named = [("default_model", settings.default_model)]
-        named += [(f'prices."{model}"', model) for model in settings.prices]
+        named: list[tuple[tuple[str, ...], str]] = [(("default_model",), settings.default_model)]
+        named += [(("prices", model), model) for model in settings.prices]
         for model, fallbacks in settings.fallbacks.items():
-            named += [(f'fallbacks."{model}"', fallback) for fallback in (model, *fallbacks)]
+            named += [(("fallbacks", model), fallback) for fallback in (model, *fallbacks)]
         for name, upstream in settings.upstreams.items():
-            named += [(f"upstreams.{name}.fallbacks", fallback) for fallback in upstream.fallbacks]
+            named += [(("upstreams", name, "fallbacks"), fallback) for fallback in upstream.fallbacks]
             if upstream.provider is not None:
-                _check_provider(shipped_book(), upstream.provider, name)
+                _check_provider(settings, upstream.provider, name)
         for place, model in named:
             if model not in self._own and settings.upstream_of(model) is None:
                 raise ConfigError(
-                    f"{place} names the model {model!r}, which nobody serves.",
+                    f"{settings.where(*place)} names {model!r}, which nobody serves.",
                     remedy=f"Add it to an upstream's models, or name {_OFFLINE!r}.",
                 )
 
@@ -291,9 +290,11 @@ def _check_currency(found: str, wanted: str, model: str) -> None:
         )
 
 
-def _check_provider(book: PriceBook, provider: str, upstream: str) -> None:
+def _check_provider(settings: Settings, provider: str, upstream: str) -> None:
+    book = shipped_book()
     if provider not in book.providers:
+        place = settings.where("upstreams", upstream, "provider")
         raise ConfigError(
-            f"upstreams.{upstream}.provider is {provider!r}, which is not in the price book ({book.source}).",
+            f"{place} is {provider!r}, which is not in the price book ({book.source}).",
             remedy=f"Use one of: {', '.join(book.providers)}.",
         )
