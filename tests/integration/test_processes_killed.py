@@ -10,8 +10,6 @@ import asyncio
 import time
 from random import Random
 
-import pytest
-
 from prepaid.records import HoldState
 from store.books import assert_sound
 from store.processes import Worker
@@ -105,10 +103,4 @@ async def undisturbed(path, works):
 
 def test_nothing_acknowledged_is_lost(new_where):
     """Guarantee 6."""
-    assert kill_and_look(new_where, 2, SEED) > 20
-
-
-@pytest.mark.slow
-def test_nothing_acknowledged_is_lost_in_many_rounds(new_where):
-    """Guarantee 6."""
-    assert kill_and_look(new_where, 30, SEED + 1) > 500
+    assert kill_and_look(new_where, 8, SEED) > 100

@@ -428,7 +428,7 @@ class TestLedgers(Ledgers.TestCase):
 
 @pytest.mark.slow
 class TestLedgersLong(Ledgers.TestCase):
-    settings = settings(max_examples=400, stateful_step_count=60, **COMMON)
+    settings = settings(max_examples=120, stateful_step_count=60, **COMMON)
 
 
 @pytest.fixture(scope="class")

@@ -177,4 +177,4 @@ def test_the_machine():
 
 @pytest.mark.slow
 def test_the_machine_for_longer():
-    run_state_machine_as_test(SessionMachine, settings=limits(150, 60))
+    run_state_machine_as_test(SessionMachine, settings=limits(60, 60))
