@@ -254,6 +254,32 @@ class TestWatching:
         assert PROMPT.encode() not in collector.raw
         assert key.encode() not in collector.raw
 
+    def test_a_log_line_and_a_trace_say_what_went_wrong(self, started, fake):
+        """Also in mid-stream, where the status has said that all is well."""
+        with Collector() as collector:
+            gateway = started(OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
+            _, key = gateway.fund(FUNDED)
+            fake.next(Behaviour(text=ANSWER, cut_after=3))
+            assert "provider_stream_broken" in ask(gateway, key, stream=True).text
+            assert ask(gateway, key, messages=[]).status_code == 400
+            gateway.get("/api/v1/sessions/none", headers=bearer(key))
+            gateway.get("/nothing")
+            assert ask(gateway, key).status_code == 200
+            gateway.process.send_signal(signal.SIGTERM)
+            gateway.process.wait(20)
+        lines = [each for each in gateway.records() if each["message"] == "request"]
+        told = [(each["status"], each.get("error")) for each in lines if each["route"] != "/readyz"]
+        assert told == [
+            (200, "provider_stream_broken"),
+            (400, "invalid_request_error"),
+            (404, "session_not_found"),
+            (404, "route_not_found"),
+            (200, None),
+        ]
+        failed, answered = collector.named("chat fast")
+        assert (failed.status.code, attributes(failed)["error.type"]) == (2, "provider_stream_broken")
+        assert (answered.status.code, attributes(answered).get("error.type")) == (0, None)
+
 
 class TestSilence:
     def test_nothing_that_is_written_has_a_key_a_prompt_or_an_answer(self, started, fake):

@@ -52,8 +52,8 @@ class Request:
     """One request and its reply.
 
     Handlers call ``reply`` once, or ``start``, any number of ``chunk``, ``end``. Logs and traces tell what
-    they write into ``session_id``, ``model``, ``provider``, ``usage`` and ``cost``. ``route`` is the template
-    that matched, and ``tail`` what stood for its ``*``.
+    they write into ``session_id``, ``model``, ``provider``, ``usage``, ``cost`` and ``error``. ``route`` is the
+    template that matched, and ``tail`` what stood for its ``*``.
     """
 
     __slots__ = (
@@ -62,6 +62,7 @@ class Request:
         "_receive",
         "_send",
         "cost",
+        "error",
         "id",
         "is_ended",
         "is_stream",
@@ -94,6 +95,8 @@ class Request:
         self.usage: Usage | None = None
         self.cost: int | None = None
         """Base units of the session's currency."""
+        self.error: str | None = None
+        """The code of the error that the client was told, or would have been."""
         self._receive = receive
         self._send = send
         self._is_read = False

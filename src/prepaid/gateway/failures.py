@@ -129,6 +129,7 @@ def defect(request: Request) -> PrepaidError:
 
 async def send_failure(request: Request, error: PrepaidError) -> None:
     """The error as a reply: OpenAI's body below ``/v1/``, problem details elsewhere."""
+    request.error = error.code
     status, headers = status_of(error), headers_of(error)
     if request.path.startswith("/v1/"):
         await request.reply_json(status, openai_failure(error), headers)

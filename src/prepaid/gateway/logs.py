@@ -105,6 +105,8 @@ class AccessLog:
             told["model"] = request.model[:_MODEL_LENGTH_MAX]
         if request.cost is not None:
             told["cost"] = request.cost
+        if request.error is not None:
+            told["error"] = request.error
         self._lines.append(json.dumps(told).encode() + b"\n")
 
     def flush(self) -> None:

@@ -13,7 +13,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
@@ -61,7 +61,7 @@ class Tracing:
             start_time=began_ns,
         )
         if request.status >= _BROKEN or not request.status:
-            served.set_status(Status(StatusCode.ERROR))
+            _fail(served, request)
         if request.model is not None:
             operation = _OPERATIONS.get(request.route, "chat")
             asked = self._tracer.start_span(
@@ -71,12 +71,20 @@ class Tracing:
                 _asked(request, operation, request.model),
                 start_time=began_ns,
             )
+            if request.error is not None:
+                _fail(asked, request)
             asked.end(ended_ns)
         served.end(ended_ns)
 
     def close(self) -> None:
         """Send what was not sent yet. Blocks, at most for as long as the exporter may take."""
         self._provider.shutdown()
+
+
+def _fail(span: Span, request: Request) -> None:
+    """Mark it with our error's code, which quotes nothing."""
+    span.set_status(Status(StatusCode.ERROR))
+    span.set_attribute("error.type", request.error or "_OTHER")
 
 
 def _served(request: Request) -> dict[str, AttributeValue]:

@@ -127,6 +127,7 @@ def _note(request: Request, parts: Parts, order: Order, receipt: Receipt) -> Non
 
 
 def _note_failure(request: Request, parts: Parts, order: Order, error: PrepaidError) -> None:
+    request.error = error.code
     payer = order.payer
     failed = AIRequestFailed(payer.session_id, payer.owner, _name(request, order), error.code)
     parts.workspace.events.emit(failed)

@@ -11,7 +11,7 @@ from fastapi import Request as HttpRequest
 from fastapi.responses import StreamingResponse
 
 from prepaid.errors import PrepaidError
-from prepaid.gateway.asgi import Receive, Scope, Send, to_json
+from prepaid.gateway.asgi import REQUEST, Receive, Scope, Send, to_json
 from prepaid.gateway.rest.answers import AnswerData
 from prepaid.gateway.rest.problems import problem_of
 from prepaid.records import TextDelta, ToolCall
@@ -63,6 +63,7 @@ async def _events(
         async for event in asked:
             yield _event(chat, event)
     except PrepaidError as error:
+        http.scope[REQUEST].error = error.code
         yield _line("error", problem_of(http, error))
 
 

@@ -80,6 +80,7 @@ async def _tell_defect(http: HttpRequest, _: Exception) -> Response:
 
 async def _tell(http: HttpRequest, error: Exception) -> Response:
     assert isinstance(error, PrepaidError), "it is registered for these"
+    http.scope[REQUEST].error = error.code
     headers = {name.decode(): value.decode() for name, value in headers_of(error)}
     body = to_json(problem_of(http, error))
     return Response(body, status_of(error), headers, media_type=_MEDIA_TYPE)
