@@ -52,8 +52,8 @@ class Request:
     """One request and its reply.
 
     Handlers call ``reply`` once, or ``start``, any number of ``chunk``, ``end``. Logs and traces tell what
-    they write into ``session_id``, ``model``, ``provider``, ``usage``, ``cost`` and ``error``. ``route`` is the
-    template that matched, and ``tail`` what stood for its ``*``.
+    they write into ``session_id``, ``model``, ``provider``, ``usage``, ``cost`` and ``error``. ``route`` is
+    the template that matched, and ``tail`` what stood for its ``*``.
     """
 
     __slots__ = (
