@@ -44,9 +44,10 @@ contract TextConsumer is WithDtnAi {
         _;
     }
 
-    constructor(address ai_) {
+    /// @param owner_ Who asks. Not `msg.sender`, which may be a contract that deploys for others.
+    constructor(address ai_, address owner_) {
         setAi(ai_);
-        owner = msg.sender;
+        owner = owner_;
     }
 
     /// @notice Asks a model; any one node of `routing` (ids of nodes and namespaces) may answer, within an hour. An

@@ -26,12 +26,15 @@ from prepaid.chain.wallets import Wallet
 from prepaid.config import ChainSettings, NodeSettings, Settings
 from prepaid.sessions.manager import SessionManager
 
-__all__ = ["MODEL", "NODE", "PRICE", "Stage", "node_settings", "running_node", "set_stage"]
+__all__ = ["MODEL", "NODE", "NODE_USER", "PRICE", "Stage", "node_settings", "running_node", "set_stage"]
 
 MODEL: Final = "gpt-3.5-turbo"
 """What it is called on the chain; the offline model answers for it."""
 
 NODE: Final = "system.node-1"
+NODE_USER: Final = "node"
+"""Whose ledger session pays the models."""
+
 PRICE: Final = ChainModel(fee_per_byte_req=10, fee_per_byte_res=20, total_fee_per_res=20_000)
 """In millionths of a USDT."""
 
@@ -87,7 +90,7 @@ async def node_settings(stage: Stage, folder: Path, name: str, fund: str) -> Set
     """Settings of a node with its files in ``folder``; its ledger session has ``fund`` for the model."""
     database = str(folder / "node-ledger.db")
     async with SessionManager(settings=Settings(database=database, currency="USDT")) as manager:
-        session = await manager.create_session("node", fund, session_name=name)
+        session = await manager.create_session(NODE_USER, fund, session_name=name)
     return Settings(
         database=database,
         currency="USDT",
