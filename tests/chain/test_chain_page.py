@@ -18,7 +18,7 @@ PROGRAMS = list(blocks(PAGE, "py"))
 
 
 def test_there_is_something_to_run():
-    assert len(PROGRAMS) == 4
+    assert len(PROGRAMS) == 5
 
 
 @pytest.mark.slow

@@ -117,7 +117,6 @@ def _played_on_chain(folder: Path, story: Story, engine: Engine | None, *, as_js
 @contextmanager
 def _ended_tidily() -> Generator[None]:
     """While it lasts, SIGTERM ends the demo as Ctrl-C does: what it started ends, what it wrote goes."""
-
     terminated: list[int] = []
 
     def end(number: int, _: object) -> None:
