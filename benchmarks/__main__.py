@@ -30,8 +30,9 @@ ROWS = {
     "gateway": "gateway.table:run",
     "postgres": "postgres:throughput",
     "postgres-hot": "postgres:hot",
+    "postgres-gateways": "gateway.crew:run",
 }
-NAMED_ONLY = {"gateway", "postgres", "postgres-hot"}
+NAMED_ONLY = {"gateway", "postgres", "postgres-hot", "postgres-gateways"}
 """They take long, both cores, and programs that are not ours."""
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.context import Context
 from benchmarks.filling import new_session_ids, open_sessions
 from benchmarks.harness import Figure, interleave, per_second, ratios
-from benchmarks.ledger import CLIENTS, COST, HELD, OWNER, SESSIONS, Crowd
+from benchmarks.ledger import COST, HELD, OWNER, SESSIONS, Crowd
 from prepaid.ledger import Ledger
 from prepaid.store.postgres.connection import connect
 from prepaid.store.postgres.store import PostgresStore
@@ -28,8 +28,13 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from postgres_server import Databases, OwnServer
 
 SERVER = {"shared_buffers": "256MB", "max_wal_size": "4GB", "max_connections": "200"}
+CLIENTS = 1_024
+"""As many as TigerBeetle's figure has. With 256 a lane's batches are a quarter as large, and a pair costs a third more."""
 HANDS = (4, 8, 16, 32, 64)
 """Numbers of clients that pgbench is tried with."""
+PUBLISHED = {"TigerBeetle's Python client, 1,024 clients": 18_600, "SQLite, group commit with apsw": 30_342}
+PUBLISHED_PGBENCH = 5_578
+"""Pairs per second on another machine of this size, all in one run. Only their ratios carry over."""
 
 FUNCTIONS = """
   CREATE FUNCTION hold_once(session text, hold_key text, wanted bigint) RETURNS void LANGUAGE plpgsql AS $$
@@ -164,6 +169,15 @@ async def throughput(context: Context) -> list[Figure]:
             f"pgbench, both in one function and transaction, {one} clients",
             ratios(samples, "in one", "prepaid"),
             told={**ours_told, "pgbench": per_second(samples, "in one")},
+        ),
+        *(
+            Figure(
+                what,
+                f"{name}, published: {rate:,}/s, which is {rate / PUBLISHED_PGBENCH:.2f} × pgbench in that run",
+                [ratio * PUBLISHED_PGBENCH / rate for ratio in ratios(samples, "in one", "prepaid")],
+                told={"pgbench in that run": f"{PUBLISHED_PGBENCH:,}/s"},
+            )
+            for name, rate in PUBLISHED.items()
         ),
     ]
 

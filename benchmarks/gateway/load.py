@@ -49,11 +49,11 @@ def check_wrk() -> None:
         raise RuntimeError("wrk makes the load and is not here: apt-get install wrk")
 
 
-def burst(side: Side, folder: Path, clients: int, seconds: int) -> Load:
+def burst(side: Side, folder: Path, clients: int, seconds: int, cores: str = str(OTHER_CORE)) -> Load:
     """Keep-alive clients, each of which sends its next request when the last is answered."""
-    script = folder / "wrk.lua"
+    script = folder / f"wrk-{side.name}.lua"
     script.write_text(_SCRIPT % (body(stream=False).decode(), side.key))
-    command = ["taskset", "-c", str(OTHER_CORE), "wrk", "--threads", "1", "--connections", str(clients)]
+    command = ["taskset", "-c", cores, "wrk", "--threads", "1", "--connections", str(clients)]
     command += [
         "--duration",
         f"{seconds}s",

@@ -69,7 +69,7 @@ class Side:
 
     def cpu_seconds(self) -> float:
         """What it has used so far, in user and kernel mode."""
-        return sum(map(_cpu_seconds, self._pids()))
+        return sum(map(cpu_seconds, self._pids()))
 
     def resident_mb(self) -> float:
         """All of its processes together."""
@@ -118,6 +118,25 @@ def _passthrough(stack, folder, upstream):
     process = _started(stack, folder, "passthrough", command, CORE)
     _wait(_url(port) + "/readyz")
     return Side("pass-through", _url(port), "none", process)
+
+
+def postgres_sides(stack: ExitStack, folder: Path, url: str, keys: dict[str, str]) -> list[Side]:
+    """``prepaid serve`` on one database, once for each key, on any core."""
+    upstream = _url(port := _free_port())
+    _started(
+        stack, folder, "upstream", [sys.executable, "-m", "benchmarks.gateway.upstream", str(port)], None
+    )
+    _wait(upstream, post=True)
+    (folder / "prepaid.toml").write_text(f'database = "{url}"\n{_PREPAID.format(upstream=upstream)}')
+    found = []
+    for name, key in keys.items():
+        port = _free_port()
+        process = _started(
+            stack, folder, name, [sys.executable, "-m", "prepaid", "serve", "--port", str(port)], None
+        )
+        _wait(_url(port) + "/readyz")
+        found.append(Side(name, _url(port), key, process))
+    return found
 
 
 def _prepaid(stack, folder, upstream):
@@ -231,7 +250,8 @@ def _free_port():
         return server.getsockname()[1]
 
 
-def _cpu_seconds(pid):
+def cpu_seconds(pid: int) -> float:
+    """What a process has used so far, in user and kernel mode."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICK
 
