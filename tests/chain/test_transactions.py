@@ -312,14 +312,14 @@ class TestAnEndpointThatMisbehaves:
         """It was swallowed, and so was what followed: handed in again when the endpoint is back, once."""
         token = await token_of(through, world)
         proxy.fail("eth_sendRawTransaction", *["drop"] * 3)
-        proxy.fail("eth_blockNumber", *[503] * 3)
+        proxy.fail("eth_getTransactionReceipt", *[503] * 3)
         receipt = await token.send("transfer", BOB.address, 1)
         assert receipt["status"] == 1
         assert await token.call("balanceOf", BOB.address) == 1_000 * USDT + 1
 
     async def test_for_good_while_a_transaction_is_out(self, through, world, proxy):
         token = await token_of(through, world, replace(QUICK, timeout_seconds=0.2))
-        proxy.fail("eth_blockNumber", *[503] * 50)
+        proxy.fail("eth_getTransactionReceipt", *[503] * 50)
         with pytest.raises(ChainUnreachable, match="HTTP status 503"):
             await token.send("transfer", BOB.address, 1)
 

@@ -6,8 +6,10 @@ Keep one ``Chain`` for each chain and process: wallets count their transactions 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from eth_typing import ChecksumAddress, HexStr
 from eth_utils.address import is_address, to_checksum_address
@@ -15,7 +17,7 @@ from web3 import AsyncWeb3
 from web3.contract import AsyncContract
 from web3.exceptions import TransactionIndexingInProgress, TransactionNotFound
 from web3.providers.async_base import AsyncBaseProvider
-from web3.types import BlockIdentifier, TxReceipt
+from web3.types import BlockData, BlockIdentifier, RPCEndpoint, TxReceipt
 
 from prepaid.chain.artefacts import Artefact
 from prepaid.chain.nonces import Lane
@@ -24,6 +26,8 @@ from prepaid.chain.socket import SocketRpc
 from prepaid.errors import ChainMismatch, ConfigError, InvalidRequestError
 
 __all__ = ["Chain", "as_address"]
+
+T = TypeVar("T")
 
 _POLL_SECONDS: Final = 0.5
 _NOTHING: Final = b""
@@ -40,7 +44,8 @@ class Chain:
             False  # a contract cannot make us call a URL of its choice
         )
         self._poll_seconds = poll_seconds
-        self._polling: asyncio.Task[int] | None = None
+        self._polling: asyncio.Task[BlockData] | None = None
+        self._shared: dict[str, tuple[float, asyncio.Future[Any]]] = {}
         self._lanes: dict[str, Lane] = {}
 
     @classmethod
@@ -103,9 +108,48 @@ class Chain:
 
     async def next_head(self) -> int:
         """The newest block's number after a while; all who wait share one question."""
+        return int((await self.next_block())["number"])
+
+    async def next_block(self) -> BlockData:
+        """The newest block after a while; all who wait share one question."""
         if self._polling is None or self._polling.done():
             self._polling = asyncio.create_task(self._poll())
         return await asyncio.shield(self._polling)
+
+    async def recent_block(self) -> BlockData:
+        """The newest block, asked for not longer ago than we wait between two polls."""
+        return await self.shared("block", self._newest)
+
+    async def shared(self, what: str, ask: Callable[[], Awaitable[T]]) -> T:
+        """What ``ask`` says, or said to another task not longer ago than we wait between two polls."""
+        now = time.monotonic()
+        asked_at, asked = self._shared.get(what, (0.0, None))
+        is_void = asked is None or (asked.done() and (asked.cancelled() or asked.exception() is not None))
+        if asked is None or is_void or now - asked_at > self._poll_seconds:
+            asked = asyncio.ensure_future(ask())
+            self._shared[what] = (now, asked)
+        answer: T = await asyncio.shield(asked)
+        return answer
+
+    async def quantity(self, method: str, *params: Any) -> int | None:
+        """The number that a method answers with, quicker than through web3; ``None`` if it answered an error.
+
+        Ask web3 again then: it has the words for it.
+
+        Raises:
+            ChainUnreachable: no answer.
+        """
+        told = (await self.provider.make_request(RPCEndpoint(method), list(params))).get("result")
+        if isinstance(told, str):
+            return int(told, 16)
+        return told if isinstance(told, int) else None
+
+    async def transactions_of(self, address: str, block: BlockIdentifier) -> int:
+        """How many transactions the account has sent; with those that wait, where ``block`` is "pending"."""
+        told = await self.quantity("eth_getTransactionCount", address, block)
+        if told is None:
+            return int(await self.w3.eth.get_transaction_count(as_address(address), block))
+        return told
 
     async def receipt(self, tx_hash: str) -> TxReceipt | None:
         """The receipt of a transaction that is in a block."""
@@ -140,6 +184,10 @@ class Chain:
         if self._polling is not None:
             self._polling.cancel()
             await asyncio.gather(self._polling, return_exceptions=True)
+        asked = [each for _, each in self._shared.values()]
+        for each in asked:
+            each.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
         if isinstance(self.provider, Rpc):
             await self.provider.disconnect()
 
@@ -151,9 +199,12 @@ class Chain:
     ) -> None:
         await self.aclose()
 
-    async def _poll(self) -> int:
+    async def _poll(self) -> BlockData:
         await asyncio.sleep(self._poll_seconds)
-        return await self.head()
+        return await self._newest()
+
+    async def _newest(self) -> BlockData:
+        return await self.w3.eth.get_block("latest")
 
 
 def as_address(text: str) -> ChecksumAddress:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from eth_typing import HexStr
+from eth_utils.abi import abi_to_signature, function_signature_to_4byte_selector, get_abi_input_types
 from web3.logs import DISCARD
 from web3.types import TxParams, TxReceipt, Wei
 
@@ -30,6 +31,7 @@ class Contract:
         self.made = made
         self._contract = chain.contract(made, address)
         self._sender = sender
+        self._functions: dict[str, tuple[bytes, list[str]]] = {}
 
     @property
     def sender(self) -> Sender:
@@ -71,8 +73,17 @@ class Contract:
 
     def draft(self, function: str, *arguments: Any, value_wei: int = 0) -> dict[str, Any]:
         """The call, as a transaction has it."""
-        data = self._contract.encode_abi(function, args=arguments)
+        selector, kinds = self._made_of(function)
+        data = f"0x{(selector + self.chain.w3.codec.encode(kinds, arguments)).hex()}"
         return {"to": self.address, "data": data, "value": value_wei}
+
+    def _made_of(self, function: str) -> tuple[bytes, list[str]]:
+        """The selector and the types, which web3 would work out anew for every call."""
+        if function not in self._functions:
+            found = self._contract.functions[function].abi
+            selector = function_signature_to_4byte_selector(abi_to_signature(found))
+            self._functions[function] = (selector, get_abi_input_types(found))
+        return self._functions[function]
 
     def events(self, receipt: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
         """The arguments of the contract's own events of this name in a receipt, in order."""

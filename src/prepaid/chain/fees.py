@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from web3.types import RPCEndpoint
-
 from prepaid.chain.connection import Chain
 from prepaid.errors import ChainMismatch, GasPriceTooHigh
 
@@ -35,11 +33,11 @@ async def current_gas_price(chain: Chain, limit_wei: int | None) -> GasPrice:
         GasPriceTooHigh: the base fee and the tip alone are above the limit.
         ChainMismatch: the chain has no base fee.
     """
-    block = await chain.w3.eth.get_block("latest")
+    block = await chain.recent_block()
     base = block.get("baseFeePerGas")
     if base is None:
         raise ChainMismatch("The chain's gas market", "EIP-1559", "an older one")
-    tip = await _usual_tip(chain)
+    tip = await chain.shared("tip", lambda: _usual_tip(chain))
     if limit_wei is None:
         return GasPrice(2 * base + tip, tip)
     if base + tip > limit_wei:
@@ -49,10 +47,8 @@ async def current_gas_price(chain: Chain, limit_wei: int | None) -> GasPrice:
 
 async def _usual_tip(chain: Chain) -> int:
     """What the endpoint says is usual; not every one does."""
-    told = (await chain.provider.make_request(RPCEndpoint("eth_maxPriorityFeePerGas"), [])).get("result")
-    if isinstance(told, str):
-        return int(told, 16)
-    return told if isinstance(told, int) else _TIP_WEI
+    told = await chain.quantity("eth_maxPriorityFeePerGas")
+    return _TIP_WEI if told is None else told
 
 
 def raised(price: GasPrice, current: GasPrice, limit_wei: int | None) -> GasPrice | None:

@@ -5,7 +5,6 @@ Whatever a contract would refuse is refused by the estimate, before anything is 
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any, Final
 from eth_utils.crypto import keccak
 from hexbytes import HexBytes
 from web3.exceptions import TransactionNotFound, Web3RPCError
-from web3.types import TxReceipt
+from web3.types import RPCEndpoint, TxReceipt
 
 from prepaid.chain.connection import Chain
 from prepaid.chain.fees import GasPrice, current_gas_price
@@ -26,6 +25,7 @@ from prepaid.errors import ChainError, ChainUnreachable, EtherTooLow, Transactio
 
 __all__ = ["Policy", "Sender"]
 
+_SEND: Final = RPCEndpoint("eth_sendRawTransaction")
 _APART: Final = 65_536
 _TRIES_MAX: Final = 8
 _REPLACEMENT: Final = "replacement transaction underpriced"
@@ -58,17 +58,20 @@ class Sender:
         self.wallet = wallet
         self.policy = policy or Policy()
 
-    async def send(self, call: Mapping[str, Any], record: Recorder | None = None) -> TxReceipt:
+    async def send(
+        self, call: Mapping[str, Any], record: Recorder | None = None, *, gas: int | None = None
+    ) -> TxReceipt:
         """Send ``call`` (``to``, ``data``, ``value``) and wait until it is confirmed; its receipt.
 
-        ``record`` is awaited with what is signed before it is sent, for ``resume`` after a crash.
+        ``record`` is awaited with what is signed before it is sent, for ``resume`` after a crash. ``gas`` is
+        what it takes, where that was estimated a moment ago.
 
         Raises:
             PrepaidError: what the contract refused, decoded (``refusals``).
             EtherTooLow, GasPriceTooHigh, WalletUnusable: nothing was sent.
             TransactionReplaced, TransactionReorganised, TransactionUnconfirmed, ChainUnreachable: see these.
         """
-        draft = await self._estimated(call)
+        draft = await self._estimated(call, gas)
         lane = self.chain.lane(self.wallet.address)
         attempt = await self._out(draft, lane, record)
         try:
@@ -109,11 +112,12 @@ class Sender:
         Raises:
             Web3RPCError: the node refused it, and it has not got it.
         """
-        try:
-            await self.chain.w3.eth.send_raw_transaction(attempt.raw)
-        except Web3RPCError as error:
-            if not _says(error, _KNOWN) and not await self.is_known(attempt):
-                raise
+        answer = await self.chain.provider.make_request(_SEND, [f"0x{attempt.raw.hex()}"])
+        if "result" in answer:
+            return
+        error = Web3RPCError(str(answer.get("error"))[:300], rpc_response=answer)
+        if not _says(error, _KNOWN) and not await self.is_known(attempt):
+            raise error
 
     async def is_known(self, attempt: Attempt) -> bool:
         """Whether the chain has it, in a block or waiting."""
@@ -123,13 +127,28 @@ class Sender:
             return False
         return True
 
-    async def _estimated(self, call: Mapping[str, Any]) -> dict[str, Any]:
+    async def gas_of(self, call: Mapping[str, Any]) -> int:
+        """What ``call`` takes, by the newest state.
+
+        Raises:
+            PrepaidError: the contract would refuse it; decoded (``refusals``).
+            EtherTooLow: the wallet could not pay for it.
+        """
         draft: dict[str, Any] = {"value": 0, **call, "from": self.wallet.address}
+        told = {name: hex(each) if isinstance(each, int) else each for name, each in draft.items()}
+        gas = await self.chain.quantity("eth_estimateGas", told)
+        if gas is not None:
+            return gas
         with refusals_as_ours():
             try:
-                gas = await self.chain.w3.eth.estimate_gas(draft)  # type: ignore[arg-type]
+                return await self.chain.w3.eth.estimate_gas(draft)  # type: ignore[arg-type]
             except Web3RPCError as error:
                 raise await self._as_ours(error, draft) from None
+
+    async def _estimated(self, call: Mapping[str, Any], gas: int | None) -> dict[str, Any]:
+        if gas is None:
+            gas = await self.gas_of(call)
+        draft: dict[str, Any] = {"value": 0, **call, "from": self.wallet.address}
         # More, because others may come before it and make its way longer, by a fresh slot for example. And
         # never the same: two programs that send the same at once must not take one transaction for both.
         return draft | {"gas": gas + gas // 4 + 20_000 + secrets.randbelow(_APART)}
@@ -140,7 +159,7 @@ class Sender:
             least = 0
             for _ in range(_TRIES_MAX):
                 price = await current_gas_price(self.chain, self.policy.gas_price_max_wei)
-                pending = await self.chain.w3.eth.get_transaction_count(draft["from"], "pending")
+                pending = await self.chain.transactions_of(draft["from"], "pending")
                 attempt = await self.signed(draft, max(lane.next(pending), least), price)
                 if record is not None:
                     await record(draft, attempt)
@@ -149,9 +168,10 @@ class Sender:
                 except Web3RPCError as error:
                     if _says(error, _TAKEN):  # by another program with the same wallet
                         least = attempt.nonce + 1 if _says(error, (_REPLACEMENT,)) else 0
-                    elif not _says(error, _CHEAP):
+                    elif _says(error, _CHEAP):
+                        await self.chain.next_head()  # the price has changed
+                    else:
                         raise await self._as_ours(error, draft | price.fields()) from None
-                    await asyncio.sleep(0)
                     continue
                 except ChainUnreachable:
                     pass  # it may have arrived: whoever watches it hands it in again

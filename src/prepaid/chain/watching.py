@@ -7,10 +7,10 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from web3.exceptions import Web3RPCError
-from web3.types import TxReceipt
+from web3.types import BlockData, TxReceipt
 
 from prepaid.chain.fees import GasPrice, current_gas_price, raised
 from prepaid.chain.refusals import refusals_as_ours
@@ -63,7 +63,7 @@ class Watch:
         self._deadline = self._sent_at + sender.policy.timeout_seconds
         self._mined_in: int | None = None
         self._was_taken_back = False
-        self._handed_in_at: int | None = None
+        self._looked_at: bytes | None = None
         self._strikes = 0
 
     async def until_confirmed(self) -> TxReceipt:
@@ -74,9 +74,10 @@ class Watch:
             TransactionReplaced, TransactionReorganised, TransactionUnconfirmed, ChainUnreachable.
         """
         silence: ChainUnreachable | None = None
+        newest = self._chain.recent_block
         while True:
             try:
-                receipt = await self._look()
+                receipt = await self._look(await newest())
                 if receipt is not None:
                     return await self._judged(receipt)
                 silence = None
@@ -84,26 +85,27 @@ class Watch:
                 silence = error
             if time.monotonic() >= self._deadline:
                 raise self._out_of_time(silence)
-            try:
-                await self._chain.next_head()
-            except ChainUnreachable as error:
-                silence = error
+            newest = self._chain.next_block
 
-    async def _look(self) -> TxReceipt | None:
-        """The receipt, if it is confirmed; else do what helps."""
-        head = await self._chain.head()
+    async def _look(self, newest: BlockData) -> TxReceipt | None:
+        """The receipt, if it is confirmed; else do what helps. While no block comes, there is nothing new."""
+        is_stuck = time.monotonic() - self._sent_at >= self._sender.policy.bump_after_seconds
+        if newest["hash"] == self._looked_at and not is_stuck and not self._strikes:
+            return None
         receipt = await self._receipt()
         self._was_taken_back = receipt is None and self._mined_in is not None
         if receipt is not None:
             self._mined_in, self._strikes = receipt["blockNumber"], 0
-            deep = head - receipt["blockNumber"] + 1
-            return receipt if deep >= self._sender.policy.confirmations else None
-        await self._check_number()
-        if self._strikes == 0 and time.monotonic() - self._sent_at >= self._sender.policy.bump_after_seconds:
-            await self._bump()
-        elif self._strikes == 0 and head != self._handed_in_at:  # a node forgets, and takes blocks back
-            self._handed_in_at = head
-            await self._hand_in_again()
+            deep = newest["number"] - receipt["blockNumber"] + 1
+            if max(deep, 1) >= self._sender.policy.confirmations:
+                return receipt
+        else:
+            await self._check_number()
+            if is_stuck and not self._strikes:
+                await self._bump()
+            elif not self._strikes and not await self._is_waiting():
+                await self._hand_in_again()  # a node forgets, and takes blocks back
+        self._looked_at = newest["hash"]
         return None
 
     async def _receipt(self) -> TxReceipt | None:
@@ -120,10 +122,21 @@ class Watch:
             TransactionReplaced: it has.
         """
         newest = self._attempts[-1]
-        used = await self._chain.w3.eth.get_transaction_count(self._draft["from"], "latest")
+        used = await self._counted("latest")
         self._strikes = self._strikes + 1 if used > newest.nonce else 0
         if self._strikes >= _STRIKES:
             raise TransactionReplaced(newest.tx_hash, newest.nonce)
+
+    async def _is_waiting(self) -> bool:
+        """Whether the pool has a transaction with this number."""
+        return await self._counted("pending") > self._attempts[-1].nonce
+
+    async def _counted(self, block: Literal["latest", "pending"]) -> int:
+        """The wallet's transactions; all that wait with it share the answer."""
+        sender = self._draft["from"]
+        return await self._chain.shared(
+            f"{block} of {sender}", lambda: self._chain.transactions_of(sender, block)
+        )
 
     async def _bump(self) -> None:
         """Offer more for it; what was offered again, where the limit forbids more or nobody signs."""

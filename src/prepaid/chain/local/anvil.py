@@ -32,14 +32,16 @@ def find_anvil() -> Path | None:
 
 
 @asynccontextmanager
-async def running_anvil(binary: Path, port: int, chain_id: int) -> AsyncGenerator[int]:
+async def running_anvil(binary: Path, port: int, chain_id: int, *options: str) -> AsyncGenerator[int]:
     """Anvil, as long as the block lasts; the port it listens on. It hears no Ctrl-C of ours.
+
+    ``options`` are more of its command line's.
 
     Raises:
         ChainError: it does not start.
     """
     process = await asyncio.create_subprocess_exec(
-        *(str(binary), "--host", "127.0.0.1", "--port", str(port), "--chain-id", str(chain_id)),
+        *(str(binary), "--host", "127.0.0.1", "--port", str(port), "--chain-id", str(chain_id), *options),
         stdin=DEVNULL,
         stdout=PIPE,
         stderr=STDOUT,

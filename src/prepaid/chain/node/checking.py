@@ -6,9 +6,10 @@ is estimated against it, which also says what the transaction will cost.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from eth_utils.crypto import keccak
 
@@ -17,7 +18,6 @@ from prepaid.chain.connection import as_address
 from prepaid.chain.fees import current_gas_price
 from prepaid.chain.node.answering import Answering, response_limit
 from prepaid.chain.node.gathering import order
-from prepaid.chain.refusals import refusals_as_ours
 from prepaid.chain.values import Answer, ResponseStatus, as_id
 from prepaid.config import NodeSettings
 from prepaid.errors import ContractReverted, EtherTooLow, InvalidRequestError
@@ -26,6 +26,8 @@ from prepaid.routing import Aggregation
 __all__ = ["Checking", "Unfit", "Wait"]
 
 _WEI: Final = 10**18
+_GAS_SECONDS: Final = 5.0
+_COUNT_SECONDS: Final = 10.0
 _ONE_ANSWER: Final = (Aggregation.ANY, Aggregation.ALL, Aggregation.VOTE)
 _TOO_FEW: Final = "DtnAi_QuorumNotMet"
 _GAS_SETTLING: Final = 150_000
@@ -56,6 +58,9 @@ class Checking:
         self._node_id = as_id(node)
         self._settings = settings
         self._answering = answering
+        self._gas: dict[str, tuple[int, float]] = {}
+        self._nodes = 1
+        self._counted_until = 0.0
 
     async def verdict(self, request: Request) -> Unfit | None:
         """Why not, or ``None``.
@@ -71,7 +76,7 @@ class Checking:
         terms = request.terms
         if terms.aggregation not in _ONE_ANSWER or (terms.quorum > 1 and not self._settings.peers):
             return Unfit(f"{terms.aggregation.name} of {terms.redundancy} takes more than one node")
-        block = await self._ai.contract.chain.w3.eth.get_block("latest")
+        block = await self._ai.contract.chain.recent_block()
         if terms.deadline - int(block["timestamp"]) < self._settings.deadline_margin_seconds:
             return Unfit("its deadline is too near")
         if terms.quorum > 1 and not await self._is_trusted(terms.trusted):
@@ -87,35 +92,51 @@ class Checking:
         place = await self._place(request.terms.trusted, request.request_id) // request.terms.redundancy
         return Wait(place * self._settings.turn_seconds) if place else None
 
+    def gas(self, request_id: str) -> int | None:
+        """What an answer takes that is a success and ours alone, if the contract has just said so."""
+        gas, at = self._gas.get(request_id, (None, 0.0))
+        return gas if time.monotonic() - at < _GAS_SECONDS else None
+
+    def forget(self, request_id: str) -> None:
+        """The request has ended."""
+        self._gas.pop(request_id, None)
+
+    async def _balance(self, address: str) -> int:
+        return int(await self._ai.contract.chain.w3.eth.get_balance(as_address(address)))
+
     async def _place(self, trusted: Sequence[str], request_id: str) -> int:
         if self._node_id in trusted:
             return order(request_id, trusted).index(self._node_id)
-        own = await self._ai.node_of(self._node_id)
-        nodes = 1 if own.namespace_id is None else await self._nodes_in(own.namespace_id)
+        nodes = await self._neighbours()
         return int.from_bytes(keccak(bytes.fromhex(request_id[2:] + self._node_id[2:]))[-8:]) % max(nodes, 1)
 
     async def _is_trusted(self, trusted: Sequence[str]) -> bool:
         return self._node_id in trusted or (await self._ai.node_of(self._node_id)).namespace_id in trusted
 
-    async def _nodes_in(self, namespace_id: str) -> int:
-        found = await self._ai.namespace_of(namespace_id)
-        return 1 if found is None else found.nodes
+    async def _neighbours(self) -> int:
+        """How many nodes our namespace has; it may be told late, since it only says whose turn it is."""
+        if time.monotonic() >= self._counted_until:
+            own = await self._ai.node_of(self._node_id)
+            namespace_id = own.namespace_id
+            found = None if namespace_id is None else await self._ai.namespace_of(namespace_id)
+            self._nodes = 1 if found is None else found.nodes
+            self._counted_until = time.monotonic() + _COUNT_SECONDS
+        return self._nodes
 
     async def _rehearsed(self, request: Request) -> int:
         """What the longest answer's transaction costs in wei, if the contract would take it."""
         chain, sender = self._ai.contract.chain, self._ai.contract.sender
         longest = Answer(ResponseStatus.SUCCESS, "", b"\xff" * response_limit(request))
         draft = self._ai.response_draft(request.encoded_terms, self._node_id, longest)
-        asked: Any = {**draft, "from": sender.wallet.address}
         try:
-            with refusals_as_ours():
-                gas = await chain.w3.eth.estimate_gas(asked)
+            gas = await sender.gas_of(draft)
+            self._gas[request.request_id] = (gas, time.monotonic())
         except ContractReverted as refused:
             if request.terms.quorum == 1 or refused.reason != _TOO_FEW:
                 raise
             gas = _gas_with_seals(request)  # all that it minds is that we are alone
         price = await current_gas_price(chain, sender.policy.gas_price_max_wei)
-        balance = await chain.w3.eth.get_balance(as_address(sender.wallet.address))
+        balance = await chain.shared("balance", lambda: self._balance(sender.wallet.address))
         if balance < gas * price.max_wei:
             raise EtherTooLow(sender.wallet.address, gas * price.max_wei, balance)
         return gas * (price.max_wei + price.tip_wei) // 2  # about the base fee and the tip

@@ -61,14 +61,16 @@ class Delivering:
         self._gathering = gathering
         self._logs = Logs(ai.contract.chain)
 
-    async def deliver(self, entry: Entry) -> Ended:
+    async def deliver(self, entry: Entry, gas: int | None = None) -> Ended:
         """Have the answer confirmed, or find out what became of the request.
+
+        ``gas`` is what a success of ours alone takes at most, where that was just estimated.
 
         Raises:
             ChainError, ConsensusTimeout: neither is known now; try again, nothing is sent twice.
         """
         try:
-            await self._see_through(entry)
+            await self._see_through(entry, gas)
         except (ChainError, ConsensusTimeout, RequestNotFound) as error:
             ended = await self.end_after(entry.request, error, entry.answer)
             if ended is None:
@@ -99,7 +101,7 @@ class Delivering:
             return Ended(State.EXPIRED, "its deadline passed") if is_late else None
         return await self._settled(request, answer)
 
-    async def _see_through(self, entry: Entry) -> None:
+    async def _see_through(self, entry: Entry, gas: int | None) -> None:
         request, sender = entry.request, self._ai.contract.sender
         assert entry.answer is not None, "only what is answered is delivered"
 
@@ -109,7 +111,9 @@ class Delivering:
         if entry.sent is not None:
             await sender.resume(entry.sent.draft, entry.sent.attempt, record)
             return
-        await sender.send(await self._draft(request, entry.answer), record)
+        is_estimated = entry.answer.status is ResponseStatus.SUCCESS and one_suffices(request, entry.answer)
+        draft = await self._draft(request, entry.answer)
+        await sender.send(draft, record, gas=gas if is_estimated else None)
 
     async def _draft(self, request: Request, answer: Answer) -> dict[str, Any]:
         if one_suffices(request, answer):

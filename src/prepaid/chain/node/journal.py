@@ -7,6 +7,7 @@ the call returns. A request moves along ``State``; its answer is here before any
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,33 +18,14 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from prepaid.chain.ai import Request
+from prepaid.chain.node.file import opened
 from prepaid.chain.node.kept import Sent, answer_text, made_text, read_answer, read_made, read_sent, sent_text
 from prepaid.chain.values import Answer
-from prepaid.errors import StoreBusy, StoreCorrupted, StoreTooNew
 from prepaid.store.sqlite.connection import translated
 
 __all__ = ["Entry", "Journal", "Page", "State"]
 
 T = TypeVar("T")
-
-_VERSION: Final = 1
-_APPLICATION_ID: Final = 0x7072706E
-"""``prpn`` in ASCII, in the header of each of our files."""
-
-_SCHEMA: Final = f"""
-  CREATE TABLE place (
-    chain_id INTEGER NOT NULL, contract TEXT NOT NULL, next_block INTEGER NOT NULL,
-    PRIMARY KEY (chain_id, contract)
-  ) STRICT, WITHOUT ROWID;
-  CREATE TABLE request (
-    chain_id INTEGER NOT NULL, contract TEXT NOT NULL, request_id TEXT NOT NULL,
-    state TEXT NOT NULL, block INTEGER NOT NULL, made TEXT NOT NULL, answer TEXT, sent TEXT,
-    reason TEXT NOT NULL DEFAULT '',
-    PRIMARY KEY (chain_id, contract, request_id)
-  ) STRICT, WITHOUT ROWID;
-  CREATE INDEX request_by_state ON request (chain_id, contract, state, block);
-  PRAGMA application_id = {_APPLICATION_ID};
-  PRAGMA user_version = {_VERSION};"""
 
 _HERE: Final = "chain_id = ? AND contract = ?"
 _SEE: Final = """
@@ -93,8 +75,26 @@ class Entry:
     reason: str
 
 
+@dataclass(slots=True)
+class _Work:
+    """What one caller wants done, and what came of it."""
+
+    run: Callable[[apsw.Connection], Any]
+    told: asyncio.Future[Any]
+    outcome: Any = None
+    error: BaseException | None = None
+
+    def tell(self) -> None:
+        if self.told.cancelled():
+            return
+        if self.error is not None:
+            self.told.set_exception(self.error)
+        else:
+            self.told.set_result(self.outcome)
+
+
 class Journal:
-    """The file. Every call runs in one thread, in order.
+    """The file. Every call runs in one thread, in order; those that come while it writes share the next sync.
 
     Raises:
         StoreError: it cannot be opened or written, or another process has it open.
@@ -103,38 +103,59 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="node-journal")
         try:
-            self._connection = self._thread.submit(_opened, path).result()
+            self._connection = self._thread.submit(opened, path).result()
         except BaseException:
             self._thread.shutdown()
             raise
         self._path = path
+        self._lock = threading.Lock()
+        self._waiting: list[_Work] = []
 
     def page(self, chain_id: int, contract: str) -> Page:
         """The part on one contract."""
         return Page(self, (chain_id, contract))
 
     async def run(self, work: Callable[[apsw.Connection], T]) -> T:
-        """``work`` as one transaction, durable when this returns."""
+        """``work``, all of it or nothing, durable when this returns."""
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[T] = loop.create_future()
+        with self._lock:
+            self._waiting.append(_Work(work, told))
+            is_first = len(self._waiting) == 1
+        if is_first:
+            self._thread.submit(self._flush, loop)
+        # A caller that is cancelled must not leave it half told: the work is done either way.
+        return await asyncio.shield(told)
 
-        def within() -> T:
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Do what is waiting, in one transaction: all of it, or none if any fails."""
+        with self._lock:
+            works, self._waiting = self._waiting, []
+        try:
             with translated(self._path):
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
-                    done = work(self._connection)
+                    for work in works:
+                        work.outcome = work.run(self._connection)
                     self._connection.execute("COMMIT")
                 except BaseException:
                     if self._connection.in_transaction:
                         self._connection.execute("ROLLBACK")
                     raise
-                return done
-
-        # A caller that is cancelled must not leave it half told: the work is done either way.
-        return await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, within))
+        except Exception as error:  # noqa: BLE001 -- it is raised where the work was given
+            for work in works:
+                work.error = error
+        loop.call_soon_threadsafe(_tell, works)
 
     def close(self) -> None:
         """Finish what is queued, and close the file."""
         self._thread.submit(self._connection.close, True).result()
         self._thread.shutdown()
+
+
+def _tell(works: Iterable[_Work]) -> None:
+    for work in works:
+        work.tell()
 
 
 class Page:
@@ -229,42 +250,3 @@ class Page:
         query = f"UPDATE request SET {change} WHERE {_HERE} AND request_id = ?"
         row = (*values, *self._here, request_id)
         await self._journal.run(lambda books: books.execute(query, row).fetchall())
-
-
-def _opened(path: Path) -> apsw.Connection:
-    """The file, for this process alone.
-
-    Raises:
-        StoreBusy: another process has it.
-    """
-    with translated(path):
-        connection = apsw.Connection(str(path))
-    try:
-        with translated(path):
-            # Before WAL, so that there is no shared memory, and the lock is held from the first write on.
-            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            connection.execute("PRAGMA journal_mode = WAL").fetchall()
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("BEGIN EXCLUSIVE; COMMIT")
-            _bring_up(connection, path)
-    except StoreBusy:
-        connection.close(True)
-        raise StoreBusy(
-            f"Another node has {path} open.", remedy="Give each node a file of its own: node.journal."
-        ) from None
-    except BaseException:
-        connection.close(True)
-        raise
-    return connection
-
-
-def _bring_up(connection: apsw.Connection, path: Path) -> None:
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()[0]
-    if tables and connection.execute("PRAGMA application_id").get != _APPLICATION_ID:
-        raise StoreCorrupted(f"{path} is a database, but no node's.", remedy="Choose another node.journal.")
-    version = connection.execute("PRAGMA user_version").get
-    if version > _VERSION:
-        raise StoreTooNew(version, _VERSION)
-    if version == 0:
-        with connection:
-            connection.execute(_SCHEMA).fetchall()

@@ -27,7 +27,7 @@ from prepaid.errors import ConfigError, ContractReverted, PrepaidError, RequestN
 
 __all__ = ["Node"]
 
-_DELIVERIES_MAX: Final = 64
+_DELIVERIES_MAX: Final = 512
 _PAUSE_SECONDS: Final = 0.5
 _PAUSE_SECONDS_MAX: Final = 30.0
 _DOUBLINGS_MAX: Final = 6
@@ -173,7 +173,7 @@ class Node:
 
     async def _late(self, request: Request) -> Ended | None:
         """Whether it is too late for a request that was found worth answering before."""
-        if await self._chain.time() > request.terms.deadline:
+        if (await self._chain.recent_block())["timestamp"] > request.terms.deadline:
             return Ended(State.EXPIRED, "its deadline passed before it was answered")
         return None
 
@@ -187,10 +187,12 @@ class Node:
 
     async def _deliver(self, request_id: str) -> None:
         """From answered to its end."""
-        await self._end(request_id, await self._delivering.deliver(await self._page.entry(request_id)))
+        entry = await self._page.entry(request_id)
+        await self._end(request_id, await self._delivering.deliver(entry, self._checking.gas(request_id)))
 
     async def _end(self, request_id: str, ended: Ended) -> None:
         await self._page.move(request_id, ended.state, ended.reason)
+        self._checking.forget(request_id)
         self._waited.discard(request_id)
         self._failures.pop(request_id, None)
         told = {"request_id": request_id, "state": ended.state, "reason": ended.reason}
