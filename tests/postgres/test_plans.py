@@ -7,12 +7,13 @@ import asyncio
 import pytest
 
 from prepaid.records import Message, Role
-from prepaid.store.operations import AddToPool, IssueKey, Limits, Place, TakeFromPool, Turn
+from prepaid.store.operations import AddToPool, IssueKey, Limits, Place, SaveSettings, TakeFromPool, Turn
 from prepaid.store.postgres import lane
 from prepaid.store.postgres.book import loading, saving
 from prepaid.store.postgres.connection import connect
+from prepaid.store.postgres.locks import names_of
 from prepaid.store.postgres.store import PostgresStore
-from store.books import chat, create, hold, settle
+from store.books import OWNER, chat, create, hold, settle
 
 SHARED = {"tally", "setting", "lane", "prepaid_schema"}
 """What belongs to no session; nothing of it but its own lane's row is written by requests."""
@@ -96,8 +97,17 @@ async def test_what_a_batch_writes_is_found_by_key(parts, connection):
     assert written & SHARED == set(), "a row that sessions share"
 
 
+OTHERS = [
+    create("s4", owner=OWNER, limits=Limits(active_max=9, per_user_max=9)),
+    TakeFromPool("", "bob", "other", 2**40),
+    IssueKey("s2", OWNER, b"another", 10),
+    SaveSettings("", ()),
+]
+"""What takes locks beside its session's."""
+
+
 async def test_a_request_writes_no_row_that_sessions_share(store, connection):
-    """Requests of all kinds, while somebody keeps every such row."""
+    """Spec C11: requests of all kinds, while somebody keeps every such row, and every lock that limits are under."""
     for number in range(3):
         await store.submit(create(f"s{number}", 1_000))
     await store.submit(chat("s0"))
@@ -107,6 +117,7 @@ async def test_a_request_writes_no_row_that_sessions_share(store, connection):
     said = Turn((Message(Role.USER, "q"), Message(Role.ASSISTANT, "a")), 5)
     async with connection.transaction():
         await connection.execute("LOCK TABLE tally, setting, session, pool IN EXCLUSIVE MODE")
+        await connection.execute(lane._TAKE_NAMES, names_of(OTHERS))
         for work in (
             hold(10, "h", "s0", place=Place(1, 0, 2)),
             settle(4, "h", "s0", turn=said, response="said"),
