@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 import pytest
+from aiohttp import ClientSession
 
 from chain.anvil import install
-from chain.world import ADMIN, POLL_SECONDS, QUICK, USDT
+from chain.world import ADMIN, BOB, POLL_SECONDS, QUICK, USDT
 from prepaid import ChainError
 from prepaid.chain.ai import AiContract
 from prepaid.chain.artefacts import artefact
@@ -56,6 +58,79 @@ async def test_nothing_is_left_when_it_ends(local):
         assert await second.rpc("eth_chainId") == hex(31_337)
     with pytest.raises(OSError, match="Connect"):
         await asyncio.open_connection("127.0.0.1", second.port)
+
+
+WRONG = (
+    ("eth_nothing", [], -32_601),
+    ("eth_chainId", ["too", "many"], -32_602),
+    ("eth_getBalance", ["0x12", "latest"], -32_602),
+    ("eth_getBalance", [ADMIN.address, {"no": "block"}], -32_602),
+    ("eth_getBalance", [ADMIN.address, {"blockHash": "0x12"}], -32_000),
+    ("eth_getBalance", [ADMIN.address, "0xffff"], -32_000),
+    ("eth_call", ["not an object"], -32_602),
+    ("eth_call", [{"to": ADMIN.address, "data": "0xabc"}], -32_602),
+    ("eth_call", [{"to": ADMIN.address, "value": "much"}], -32_602),
+    ("eth_getLogs", [[]], -32_602),
+    ("eth_getLogs", [{"blockHash": "0x12"}], -32_000),
+    ("eth_sendRawTransaction", ["0x1234"], -32_000),
+    ("eth_estimateGas", [{"from": ADMIN.address, "to": ADMIN.address, "value": hex(10**30)}], -32_000),
+    ("eth_subscribe", ["newHeads"], -32_601),
+    ({"a": 1}, [], -32_600),
+    ("eth_chainId", "no list", -32_602),
+)
+
+
+async def test_what_is_asked_wrongly_is_answered_so():
+    """In the codes of JSON-RPC and the words of geth; nothing ends the server, nothing is an internal error."""
+    async with local_chain(Engine.PY_EVM) as local, ClientSession() as session:
+        told = []
+        for method, params, _ in WRONG:
+            body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+            async with session.post(local.url, json=body) as reply:
+                told.append((await reply.json())["error"]["code"])
+        assert told == [code for _, _, code in WRONG]
+        async with session.post(local.url, data=b"[" * 100_000) as reply:
+            assert (await reply.json())["error"]["code"] == -32_700
+        batch = [{"id": number, "method": "eth_chainId", "params": []} for number in range(3)]
+        async with session.post(local.url, json=batch) as reply:
+            assert [each["id"] for each in await reply.json()] == [0, 1, 2]
+
+
+async def test_transactions_that_the_chain_does_not_take():
+    async with local_chain(Engine.PY_EVM) as local, await Chain.connect(local.url) as chain:
+        await local.give_ether(ADMIN.address)
+        transfer = {"to": BOB.address, "value": 1, "gas": 21_000, "chainId": 31_337, "type": 2, "nonce": 0}
+        fees = {"maxFeePerGas": 10**11, "maxPriorityFeePerGas": 10**9}
+        for change, said in (
+            ({"chainId": 1}, "invalid chain id"),
+            ({"nonce": 1}, "nonce too high"),
+            ({"maxFeePerGas": 1, "maxPriorityFeePerGas": 1}, "less than block base fee"),
+            ({"value": 10**21}, "insufficient funds"),
+            ({"gas": 30_000_001}, "exceeds block gas limit"),
+            ({"gas": 20_999}, "intrinsic gas too low"),
+        ):
+            raw = await ADMIN.sign_transaction(transfer | fees | change)
+            assert said in (await error_of(chain, "eth_sendRawTransaction", f"0x{raw.hex()}"))["message"]
+        raw = f"0x{(await ADMIN.sign_transaction(transfer | fees)).hex()}"
+        tx_hash = await local.rpc("eth_sendRawTransaction", raw)
+        assert "nonce too low" in (await error_of(chain, "eth_sendRawTransaction", raw))["message"]
+        found = await local.rpc("eth_getTransactionByHash", tx_hash)
+        block = {"blockHash": found["blockHash"]}
+        assert await local.rpc("eth_getBalance", BOB.address, block) == "0x1"
+        before = hex(int(found["blockNumber"], 16) - 1)
+        assert await local.rpc("eth_getBalance", BOB.address, before) == "0x0"
+        whole = await local.rpc("eth_getBlockByHash", found["blockHash"], True)
+        assert whole["transactions"] == [found]
+
+
+async def test_an_anvil_that_does_not_start_says_why(tmp_path, monkeypatch):
+    """The one on PATH comes first."""
+    (tmp_path / "anvil").write_text("#!/bin/sh\necho no room for a chain\nexit 1\n")
+    (tmp_path / "anvil").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(ChainError, match="no room for a chain"):
+        async with local_chain():
+            pass
 
 
 async def test_both_engines_tell_the_same():

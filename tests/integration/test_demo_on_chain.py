@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from eth_utils import keccak
 
+import prepaid as source
 from chain.anvil import install
 from cli_running import Terminal, prepaid, result_of
 from prepaid.chain.local import Engine
@@ -63,13 +68,27 @@ async def test_its_figures_are_the_chains_own(engine, tmp_path):
     assert (told["held"], told["answers"], told["timeouts"], told["decimals"]) == (0, 3, 1, 6)
 
 
-def test_as_json_it_is_one_object_and_nothing_is_left(tmp_path):
-    process = prepaid(tmp_path, "demo", "--chain", "--engine", "py-evm", "--json")
+def test_as_json_it_is_one_object_with_nothing_but_python(tmp_path):
+    """Installed elsewhere than in a checkout, on a machine without anvil; nothing is left behind."""
+    installed, here = tmp_path / "installed", tmp_path / "here"
+    shutil.copytree(Path(source.__file__).parent, installed / "prepaid")
+    here.mkdir()
+    surroundings = {"PATH": str(here), "PYTHONPATH": str(installed), "TMPDIR": str(here)}
+
+    def python(*arguments):
+        command = [sys.executable, *arguments]
+        return subprocess.run(
+            command, cwd=here, env=surroundings, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    found = python("-c", "from prepaid.chain.local.anvil import find_anvil; print(find_anvil())")
+    assert (found.stdout, found.stderr) == ("None\n", "")
+    process = python("-m", "prepaid", "demo", "--chain", "--json")
     told = result_of(process)
     assert list(told) == KEYS
     assert told["deposited"] == told["paid_to_nodes"] + told["refunded"] + told["held"]
     assert (process.stderr, process.stdout.count("\n")) == ("", 1)
-    assert list(tmp_path.iterdir()) == []
+    assert list(here.iterdir()) == []
 
 
 def test_on_a_terminal_it_is_a_story_whose_table_adds_up(tmp_path):

@@ -117,7 +117,7 @@ class Methods:
         }
 
     def _block(self, at: Any, is_full: Any = False) -> dict[str, Any] | None:
-        number = self._evm.head if at in _LATEST else 0 if at == "earliest" else number_of(at)
+        number = self._place(at)
         if number > self._evm.head:
             return None
         return block_form(self._evm.mined[number].block, is_full=bool(is_full))
@@ -151,24 +151,27 @@ class Methods:
 
     def _range(self, query: Mapping[str, Any]) -> tuple[int, int]:
         if query.get("blockHash") is not None:
-            self._index()
-            number = self._by_hash.get(str(query["blockHash"]).lower())
-            if number is None:
-                raise Refused("unknown block")
+            number = self._number({"blockHash": query["blockHash"]})
             return number, number
-        last = query.get("toBlock") or "latest"
-        return self._number(query.get("fromBlock") or "latest", is_past_ok=True), self._number(
-            last, is_past_ok=True
-        )
+        first, last = query.get("fromBlock") or "latest", query.get("toBlock") or "latest"
+        return self._place(first), self._place(last)
 
-    def _number(self, at: Any, *, is_past_ok: bool = False) -> int:
-        """A block's number, by its number or one of its names."""
-        if at in _LATEST:
-            return self._evm.head
-        number = 0 if at == "earliest" else number_of(at)
-        if number > self._evm.head and not is_past_ok:
-            raise Refused(f"block {number} is not there yet")
+    def _number(self, at: Any) -> int:
+        """The number of a block that is there, by its number, its hash (EIP-1898) or one of its names."""
+        if isinstance(at, Mapping) and "blockHash" in at:
+            self._index()
+            number = self._by_hash.get(str(at["blockHash"]).lower(), len(self._evm.mined))
+        else:
+            number = self._place(at.get("blockNumber") if isinstance(at, Mapping) else at)
+        if number > self._evm.head:
+            raise Refused("unknown block")
         return number
+
+    def _place(self, at: Any) -> int:
+        """A block's number, be it there or not."""
+        if isinstance(at, str) and at in _LATEST:
+            return self._evm.head
+        return 0 if at == "earliest" else number_of(at)
 
     def _index(self) -> None:
         """Take in the blocks that came since."""
