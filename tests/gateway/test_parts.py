@@ -81,7 +81,7 @@ def test_a_method_that_is_not_there_is_told_those_that_are():
     request = request_of("/a", "PUT")
     with pytest.raises(MethodNotAllowed) as caught:
         Router({"/a": {"POST": None, "GET": None}}).find(request)
-    assert caught.value.allowed == ("GET", "POST")
+    assert caught.value.allowed == ("GET", "HEAD", "POST")
     assert request.route == "/a"
 
 

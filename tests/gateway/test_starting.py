@@ -124,6 +124,24 @@ class TestEnd:
             assert gateway.records()[-1]["message"] == "stopped"
             assert "Traceback" not in gateway.log
 
+    def test_what_is_on_its_way_is_answered(self, tmp_path):
+        """Half of a head has arrived, or the connection was just opened: nobody else can answer these."""
+        request = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+        with Gateway(tmp_path, '[gateway]\nmetrics = "anyone"\n') as gateway:
+            address = ("127.0.0.1", gateway.port)
+            with socket.create_connection(address) as half, socket.create_connection(address) as new:
+                half.sendall(request[:20])
+                gateway.wait_until(lambda: "connections 3.0" in gateway.get("/metrics").text)
+                gateway.process.send_signal(signal.SIGTERM)
+                gateway.wait_until(lambda: _refuses(address))
+                new.sendall(request)
+                half.sendall(request[20:])
+                for each in (new, half):
+                    each.settimeout(20)
+                    assert each.recv(1_000).startswith(b"HTTP/1.1 200 ")
+                    assert each.recv(1_000) in (b'{"status":"ok"}', b"")
+            assert gateway.process.wait(20) == -signal.SIGTERM
+
 
 class TestAccessLog:
     def test_a_line_says_what_was_asked_but_not_the_query(self, gateway):
@@ -156,3 +174,11 @@ def _lines(gateway, request_id):
 def _free_port():
     with socket.create_server(("127.0.0.1", 0)) as free:
         return free.getsockname()[1]
+
+
+def _refuses(address):
+    try:
+        socket.create_connection(address).close()
+    except ConnectionRefusedError:
+        return True
+    return False

@@ -24,6 +24,10 @@ SWEEP_SECONDS: Final = 0.5
 """How exact the limits of time are. One look at all connections is cheaper than timers for each request."""
 
 
+_LINGER_SECONDS: Final = 2.0
+"""How long a server that stops waits for the first request of a connection that was just opened."""
+
+
 class _Phase(Enum):
     IDLE = auto()
     """Between requests, or before the first."""
@@ -41,6 +45,8 @@ class Watch:
         self.limits = limits
         self.now = 0.0
         """The loop's time at the last look; exact enough for limits of seconds."""
+        self.is_leaving = False
+        """Whether the server stops: each connection has one more request at most."""
         self._open: dict[GuardedProtocol, None] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -162,6 +168,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self._give_reason(HTTPStatus.BAD_REQUEST)
         self._enter(_Phase.BODY)
         super().on_headers_complete()
+        if self._watch.is_leaving:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
@@ -195,6 +203,12 @@ class GuardedProtocol(HttpToolsProtocol):
         """What could not be parsed, or was over a limit, ends the connection."""
         self._end(self._refusal, msg)
 
+    def shutdown(self) -> None:
+        """The server stops. What is on its way here is answered: nobody else can any more."""
+        self._watch.is_leaving = True
+        if not (self._is_new or self._phase is _Phase.HEAD):
+            super().shutdown()
+
     def check(self, now: float) -> None:
         """Close the connection if what it waits for takes too long."""
         if self.transport.is_closing() and self._phase is not _Phase.CLOSING:
@@ -213,6 +227,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     @property
+    def _is_new(self) -> bool:
+        return self._phase is _Phase.IDLE and not self._has_served
+
+    @property
     def _is_replying(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
@@ -224,6 +242,8 @@ class GuardedProtocol(HttpToolsProtocol):
                 return self._limits.write_seconds
             case _Phase.IDLE if self._has_served:
                 return self._limits.keep_alive_seconds
+            case _Phase.IDLE if self._watch.is_leaving:
+                return _LINGER_SECONDS
             case _:
                 return self._limits.head_seconds
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from gateway.running import Gateway
 from providers.separate import SeparateOpenAI
+
+KINDS = os.environ.get("PREPAID_PROOF_DATABASES", "sqlite").split(",")
+"""What the proofs with one worker run on; those with four run on both."""
 
 SETTINGS = """
 default_model = "fast"
@@ -43,24 +48,34 @@ def upstream(provider):
 
 
 @pytest.fixture(scope="package")
-def gateway(provider, tmp_path_factory):
+def databases(request):
+    """Options of a gateway by the kind of database that it is to work on."""
+    made = []
+
+    def options(kind):
+        if kind == "sqlite":
+            return {}
+        made.append(request.getfixturevalue("postgres").new())
+        return {"PREPAID_DATABASE": made[-1]}
+
+    yield options
+    for url in made:
+        request.getfixturevalue("postgres").give_back(url)
+
+
+@pytest.fixture(scope="package", params=KINDS)
+def gateway(provider, tmp_path_factory, databases, request):
     """One worker."""
     settings = SETTINGS.format(base_url=provider.base_url, hold_seconds=30)
-    with Gateway(tmp_path_factory.mktemp("one"), settings) as running:
+    with Gateway(tmp_path_factory.mktemp("one"), settings, **databases(request.param)) as running:
         yield running
 
 
 @pytest.fixture(scope="package", params=["sqlite", "postgres"])
-def crew(provider, tmp_path_factory, request):
+def crew(provider, tmp_path_factory, databases, request):
     """Four workers. Holds of a dead one end soon; of one that waits for a processor, they must not."""
-    options = {}
-    if request.param == "postgres":
-        databases = request.getfixturevalue("postgres")
-        options["PREPAID_DATABASE"] = databases.new()
-    folder = tmp_path_factory.mktemp(f"crew-{request.param}")
     settings = SETTINGS.format(base_url=provider.base_url, hold_seconds=8)
+    folder, options = tmp_path_factory.mktemp("crew"), databases(request.param)
     with Gateway(folder, settings, workers=4, **options) as running:
         running.wait_until(lambda: len(running.workers()) == 4)
         yield running
-    if options:
-        databases.give_back(options["PREPAID_DATABASE"])
