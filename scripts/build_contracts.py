@@ -3,7 +3,8 @@
     uv run scripts/build_contracts.py [--check]
 
 Writes ``src/prepaid/chain/abi/NAME.json`` (ABI, creation code, and what they were compiled from) for each
-contract in ``CONTRACTS``, and copies the SDK to ``src/prepaid/chain/sdk``, so that neither building the
+contract in ``CONTRACTS`` and ``gas.json`` (what each step costs, as ``contracts/snapshots`` has it, which the
+contracts' own tests measure), and copies the SDK to ``src/prepaid/chain/sdk``, so that neither building the
 wheel nor using it needs a compiler. ``--check`` needs none either: it compares digests of the sources, the
 settings and the locked packages with those written down at the last build.
 """
@@ -25,8 +26,10 @@ from Crypto.Hash import keccak
 ROOT: Final = Path(__file__).resolve().parent.parent
 SOLIDITY: Final = ROOT / "contracts"
 SDK: Final = SOLIDITY / "sdk"
+SNAPSHOTS: Final = SOLIDITY / "snapshots"
 PACKAGE: Final = ROOT / "src" / "prepaid" / "chain"
 MANIFEST: Final = "manifest.json"
+GAS: Final = "abi/gas.json"
 
 CONTRACTS: Final = {
     "dtn_ai": "src/DtnAi.sol:DtnAi",
@@ -77,6 +80,7 @@ def build() -> dict[str, bytes]:
         if done.returncode != 0:
             raise SystemExit(f"forge could not compile:\n{done.stdout}{done.stderr}")
         files = {f"abi/{name}.json": _artefact(name, Path(folder)) for name in CONTRACTS}
+    files[GAS] = _gas()
     files |= {f"sdk/{path.relative_to(SDK)}": path.read_bytes() for path in sorted(SDK.rglob("*.sol"))}
     manifest = {
         "settings": _settings(),
@@ -97,20 +101,21 @@ def check() -> None:
         raise StaleError("contracts/foundry.toml has other settings")
     if manifest["packages"] != _packages():
         raise StaleError("contracts/package-lock.json has other versions")
-    if {f"abi/{name}.json" for name in CONTRACTS} != {each for each in manifest["files"] if _is_abi(each)}:
+    generated = {GAS} | {f"abi/{name}.json" for name in CONTRACTS}
+    if generated != {each for each in manifest["files"] if _is_abi(each)}:
         raise StaleError("scripts/build_contracts.py lists other contracts")
     for name, digest in manifest["files"].items():
         if _sha256(_read(PACKAGE / name)) != digest:
             raise StaleError(f"{name} was edited")
+    if _read(PACKAGE / GAS) != _gas():
+        raise StaleError("contracts/snapshots has changed")
     kept = {
         name.removeprefix("sdk/"): digest for name, digest in manifest["files"].items() if not _is_abi(name)
     }
     if kept != {str(path.relative_to(SDK)): _sha256(path.read_bytes()) for path in SDK.rglob("*.sol")}:
         raise StaleError("contracts/sdk has changed")
     for name in CONTRACTS:
-        for path, digest in json.loads(_read(PACKAGE / "abi" / f"{name}.json"))["sources"].items():
-            if not path.startswith(_NOT_OURS) and _keccak(_read(SOLIDITY / path)) != digest:
-                raise StaleError(f"{name}: contracts/{path} has changed")
+        _check_sources(name)
 
 
 def write(files: dict[str, bytes]) -> None:
@@ -135,6 +140,12 @@ def too_long(files: dict[str, bytes]) -> list[str]:
     ]
 
 
+def _check_sources(name: str) -> None:
+    for path, digest in json.loads(_read(PACKAGE / "abi" / f"{name}.json"))["sources"].items():
+        if not path.startswith(_NOT_OURS) and _keccak(_read(SOLIDITY / path)) != digest:
+            raise StaleError(f"{name}: contracts/{path} has changed")
+
+
 def _artefact(name: str, folder: Path) -> bytes:
     source, contract = CONTRACTS[name].split(":")
     made: dict[str, Any] = json.loads((folder / Path(source).name / f"{contract}.json").read_bytes())
@@ -153,6 +164,12 @@ def _artefact(name: str, folder: Path) -> bytes:
             "bytecode": made["bytecode"]["object"],
         }
     )
+
+
+def _gas() -> bytes:
+    """Gas of whole receipts by step, by contract."""
+    report = {path.stem: json.loads(path.read_bytes()) for path in sorted(SNAPSHOTS.glob("*.json"))}
+    return _json({name: {step: int(gas) for step, gas in steps.items()} for name, steps in report.items()})
 
 
 def _settings() -> dict[str, Any]:

@@ -60,6 +60,8 @@ def steps(pytest_arguments: list[str]) -> dict[str, list[str]]:
         "layers": ["lint-imports"],
         "contracts": ["python", "scripts/node.py", "contracts", "test:ci"],
         "contracts' trees": ["python", "scripts/node.py", "contracts", "trees"],
+        "contracts' bugs": ["python", "scripts/node.py", "contracts", "mutants:some"],
+        "contracts' proofs": ["python", "scripts/analyse_contracts.py", "quick"],
         "tests": ["pytest", *WORKERS, "--durations=10", "--cov", "--cov-report=", *pytest_arguments],
         "coverage": ["coverage", "report", "--skip-covered"],
         "coverage of money": ["coverage", "report", f"--include={covered}", "--fail-under=100"],

@@ -19,11 +19,11 @@ abstract contract Deterministic {
     /// @notice The constructor refuses these arguments; its own error follows.
     error ConstructorReverted(string name, bytes reason);
 
-    /// @notice What is at `at` is not what this code makes of these arguments. Do not use it.
-    error CodeDiffers(string name, address at, bytes32 expected, bytes32 found);
+    /// @notice What is at `target` is not what this code makes of these arguments. Do not use it.
+    error CodeDiffers(string name, address target, bytes32 expected, bytes32 found);
 
-    /// @notice Nothing is at `at` yet. Deploy first.
-    error NotDeployed(string name, address at);
+    /// @notice Nothing is at `target` yet. Deploy first.
+    error NotDeployed(string name, address target);
 
     /// @dev Where `code`, with the constructor's arguments behind it, comes to lie.
     function predict(bytes memory code) internal pure returns (address) {
@@ -31,42 +31,42 @@ abstract contract Deterministic {
     }
 
     /// @dev Deploys, unless it is there already; either way what is there is what it has to be.
-    function deployOnce(string memory name, bytes memory code) internal returns (address at) {
+    function deployOnce(string memory name, bytes memory code) internal returns (address target) {
         if (PROXY.code.length == 0) revert NoProxy(PROXY, block.chainid);
-        at = predict(code);
-        bytes32 expected = _expected(name, at, code);
-        if (at.code.length == 0) {
+        target = predict(code);
+        bytes32 expected = _expected(name, target, code);
+        if (target.code.length == 0) {
             vm.startBroadcast();
             _create(name, code);
             vm.stopBroadcast();
         }
-        _requireCode(name, at, expected);
+        _requireCode(name, target, expected);
     }
 
     /// @dev Reverts unless it has been deployed, and is what it has to be.
-    function requireDeployed(string memory name, bytes memory code) internal returns (address at) {
+    function requireDeployed(string memory name, bytes memory code) internal returns (address target) {
         if (PROXY.code.length == 0) revert NoProxy(PROXY, block.chainid);
-        at = predict(code);
-        if (at.code.length == 0) revert NotDeployed(name, at);
-        _requireCode(name, at, _expected(name, at, code));
+        target = predict(code);
+        if (target.code.length == 0) revert NotDeployed(name, target);
+        _requireCode(name, target, _expected(name, target, code));
     }
 
     /// @dev The hash of the code that creating it leaves, found by creating it where nothing is and undoing that. The
     /// arguments alone do not tell: constructors write into the code what they read of the chain.
-    function _expected(string memory name, address at, bytes memory code) private returns (bytes32 codeHash) {
+    function _expected(string memory name, address target, bytes memory code) private returns (bytes32 codeHash) {
         uint256 before = vm.snapshotState();
-        _clear(at);
+        _clear(target);
         // Both contracts create one other, their first.
-        _clear(vm.computeCreateAddress(at, 1));
+        _clear(vm.computeCreateAddress(target, 1));
         _create(name, code);
-        codeHash = at.codehash;
+        codeHash = target.codehash;
         vm.revertToState(before);
     }
 
-    function _clear(address at) private {
-        if (at.code.length == 0) return;
-        vm.etch(at, "");
-        vm.resetNonce(at);
+    function _clear(address target) private {
+        if (target.code.length == 0) return;
+        vm.etch(target, "");
+        vm.resetNonce(target);
     }
 
     function _create(string memory name, bytes memory code) private {
@@ -84,7 +84,7 @@ abstract contract Deterministic {
         revert ConstructorReverted(name, reason);
     }
 
-    function _requireCode(string memory name, address at, bytes32 expected) private view {
-        if (at.codehash != expected) revert CodeDiffers(name, at, expected, at.codehash);
+    function _requireCode(string memory name, address target, bytes32 expected) private view {
+        if (target.codehash != expected) revert CodeDiffers(name, target, expected, target.codehash);
     }
 }

@@ -4,6 +4,9 @@ pragma solidity ^0.8.20;
 import {IDtnAi} from "./idtn-ai.sol";
 import {MockRequests} from "./mock/mock-requests.sol";
 
+// Deadlines and ages are in seconds; the few by which a validator may shift its clock are of no matter.
+// slither-disable-start timestamp
+
 /// @title MockDtnAi
 /// @notice The AI contract for unit tests: keeps real books, and answers when the test says so.
 /// @dev Sessions and requests behave as on the AI contract: the same ids, holds, costs, refunds, events and errors. What
@@ -165,9 +168,11 @@ contract MockDtnAi is MockRequests {
             uint256 before = gasleft();
             _delivering = requestId;
             bool done = _callBack(terms, requestId, status);
+            // slither-disable-next-line write-after-write: the callback reads it
             _delivering = 0;
             if (!done) _noteFailure(terms, requestId, status);
             uint256 priceMax = terms.callbackWei / terms.callbackGas;
+            // slither-disable-next-line divide-before-multiply: the price is rounded down, never above what was given
             owedWei = (before - gasleft()) * (tx.gasprice < priceMax ? tx.gasprice : priceMax);
             if (owedWei > terms.callbackWei) owedWei = terms.callbackWei;
         }
@@ -205,3 +210,5 @@ contract MockDtnAi is MockRequests {
         return terms.redundancy > 1 ? "consensus timeout" : "timeout";
     }
 }
+
+// slither-disable-end timestamp

@@ -35,11 +35,13 @@ abstract contract WithDtnAiUpgradeable is Initializable {
     }
 
     /// @dev Call once, in the inheriting contract's initializer.
+    // slither-disable-next-line dead-code: it is for those who inherit
     function __WithDtnAi_init(address newAi) internal onlyInitializing {
         setAi(newAi);
     }
 
     /// @dev Sets the AI contract. Whoever can reach this decides who may call back: keep it to an administrator.
+    // slither-disable-next-line dead-code: it is for those who inherit
     function setAi(address newAi) internal {
         if (newAi.code.length == 0) revert WithDtnAi_NotAContract(newAi);
         _withDtnAiStorage().ai = IDtnAi(newAi);

@@ -10,6 +10,9 @@ import {Ballots} from "./libraries/Ballots.sol";
 import {Routings} from "./libraries/Routings.sol";
 import {TokenMoves} from "./libraries/TokenMoves.sol";
 
+// Deadlines and ages are in seconds; the few by which a validator may shift its clock are of no matter.
+// slither-disable-start timestamp
+
 /// @title DtnAi
 /// @notice AI sessions in one ERC-20: what a session holds pays for its requests and goes back to its owner, and
 /// nothing else can be done with it. Immutable, without an owner.
@@ -204,3 +207,5 @@ contract DtnAi is Responses, Signed {
         return kind == AggregationType.SELECT_BEST || kind == AggregationType.RANK;
     }
 }
+
+// slither-disable-end timestamp

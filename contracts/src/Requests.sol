@@ -9,6 +9,9 @@ import {Routings} from "./libraries/Routings.sol";
 import {Slots} from "./libraries/Slots.sol";
 import {TermsCodec} from "./libraries/TermsCodec.sol";
 
+// What is compared with == is zero, a state or a mark of our own, never a balance that somebody could shift.
+// slither-disable-start incorrect-equality
+
 /// @title Requests
 /// @notice Asking: check, hold the worst case, store the hash of the terms, tell the nodes.
 abstract contract Requests is Sessions, Registry {
@@ -81,6 +84,8 @@ abstract contract Requests is Sessions, Registry {
         uint256 refusedWei;
         for (uint256 i = 0; i < batch.length; i++) {
             givenWei += batch[i].callbackWei;
+            // Each fails on its own, and the lock is held.
+            // slither-disable-next-line calls-loop,reentrancy-benign,reentrancy-events
             (bool made, bytes memory result) = address(this).call(_callOf(sessionId, batch, i));
             if (made) {
                 results[i].requestId = bytes32(result);
@@ -206,3 +211,5 @@ abstract contract Requests is Sessions, Registry {
         _sessions[sessionId] = session;
     }
 }
+
+// slither-disable-end incorrect-equality

@@ -9,6 +9,9 @@ import {ResponseStore} from "./libraries/ResponseStore.sol";
 import {Slots} from "./libraries/Slots.sol";
 import {TermsCodec} from "./libraries/TermsCodec.sol";
 
+// What is compared with == is zero, a state or a mark of our own, never a balance that somebody could shift.
+// slither-disable-start incorrect-equality
+
 /// @title Responses
 /// @notice Settling: the books first, then the callback, then what is paid out. And reading what was settled.
 abstract contract Responses is Requests {
@@ -155,6 +158,7 @@ abstract contract Responses is Requests {
     function _gasWei(Terms memory terms, uint256 gasUsed) private view returns (uint256) {
         uint256 priceMax = terms.callbackWei / terms.callbackGas;
         uint256 price = tx.gasprice < priceMax ? tx.gasprice : priceMax;
+        // slither-disable-next-line divide-before-multiply: the price is rounded down, never above what was given
         uint256 owedWei = gasUsed * price;
         return owedWei < terms.callbackWei ? owedWei : terms.callbackWei;
     }
@@ -163,3 +167,5 @@ abstract contract Responses is Requests {
         return several ? "consensus timeout" : "timeout";
     }
 }
+
+// slither-disable-end incorrect-equality

@@ -15,6 +15,9 @@ import {IERC3009} from "./interfaces/IERC3009.sol";
 import {IDtnNodes} from "./interfaces/IDtnNodes.sol";
 import {TokenMoves} from "./libraries/TokenMoves.sol";
 
+// What is compared with == is zero, a state or a mark of our own, never a balance that somebody could shift.
+// slither-disable-start incorrect-equality
+
 /// @title Sessions
 /// @notice Whose money is where: deposit addresses, sessions, refunds.
 /// @dev A session's id is owner 160 │ zero 32 │ number 64, so that its owner costs no storage; its books are one word.
@@ -85,6 +88,7 @@ abstract contract Sessions is Guarded, IDtnAi, IDtnAiEvents {
         returns (uint256 sessionId)
     {
         // Whoever saw the signature may have used it before us; then the allowance is there all the same.
+        // slither-disable-next-line reentrancy-benign,reentrancy-events: the lock is held
         try IERC20Permit(feeToken).permit(msg.sender, address(this), amount, deadline, v, r, s) {} catch {}
         TokenMoves.pull(feeToken, msg.sender, amount);
         return _start(msg.sender, amount);
@@ -197,8 +201,10 @@ abstract contract Sessions is Guarded, IDtnAi, IDtnAiEvents {
         if (deposited == 0) return 0;
         // A session cannot hold more; what is beyond stays for the next.
         deposited = Math.min(deposited, type(uint96).max);
+        // slither-disable-next-line unused-return: it comes to lie at `target`
         if (target.code.length == 0) Clones.cloneDeterministic(DEPOSIT_CODE, _salt(owner));
         uint256 before = IERC20(feeToken).balanceOf(address(this));
+        // slither-disable-next-line reentrancy-no-eth,reentrancy-events: the lock is held
         DepositAddress(target).collect(feeToken, deposited);
         return IERC20(feeToken).balanceOf(address(this)) - before;
     }
@@ -256,6 +262,7 @@ abstract contract Sessions is Guarded, IDtnAi, IDtnAiEvents {
     ) private {
         IERC3009 token = IERC3009(feeToken);
         if (owner.code.length > 0 || signature.length != 65) {
+            // slither-disable-next-line reentrancy-benign,reentrancy-events: the lock is held
             token.receiveWithAuthorization(owner, address(this), amount, validAfter, validBefore, nonce, signature);
             return;
         }
@@ -274,3 +281,5 @@ abstract contract Sessions is Guarded, IDtnAi, IDtnAiEvents {
         return bytes32(uint256(uint160(owner)));
     }
 }
+
+// slither-disable-end incorrect-equality

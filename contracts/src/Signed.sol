@@ -13,6 +13,7 @@ abstract contract Signed {
     bytes32 private constant DOMAIN_TYPEHASH =
         keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
 
+    // slither-disable-next-line function-init-state: it reads nothing that a constructor sets
     bytes32 private immutable DOMAIN = _domain();
     uint256 private immutable CHAIN_ID = block.chainid;
 
@@ -24,6 +25,7 @@ abstract contract Signed {
 
     function _isSignedBy(address signer, bytes32 digest, bytes calldata signature) internal view returns (bool) {
         // An account's signature is tried first: asking whether the signer is a contract costs as much as recovering.
+        // slither-disable-next-line unused-return: the third says more of an error that nobody reads
         (address recovered, ECDSA.RecoverError err,) = ECDSA.tryRecoverCalldata(digest, signature);
         if (err == ECDSA.RecoverError.NoError && recovered == signer) return true;
         return SignatureChecker.isValidERC1271SignatureNowCalldata(signer, digest, signature);

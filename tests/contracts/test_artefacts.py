@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from prepaid.chain.artefacts import gas_report
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "prepaid" / "chain"
 INPUTS = (
     "scripts",
     "contracts/examples",
     "contracts/sdk",
+    "contracts/snapshots",
     "contracts/src",
     "contracts/test",
     "src/prepaid/chain",
@@ -57,6 +60,7 @@ def test_they_are_up_to_date():
         ("contracts/sdk/with-dtn-ai.sol", "contracts/sdk has changed"),
         ("src/prepaid/chain/sdk/idtn-ai.sol", "sdk/idtn-ai.sol was edited"),
         ("src/prepaid/chain/abi/dtn_ai.json", "abi/dtn_ai.json was edited"),
+        ("src/prepaid/chain/abi/gas.json", "abi/gas.json was edited"),
     ],
 )
 def test_a_change_is_seen(copy, file, said):
@@ -66,6 +70,17 @@ def test_a_change_is_seen(copy, file, said):
     assert done.returncode == 1
     assert said in done.stdout
     assert "run uv run scripts/build_contracts.py" in done.stdout
+
+
+def test_other_gas_is_seen(copy):
+    snapshot = copy / "contracts/snapshots/ai.json"
+    snapshot.write_text(snapshot.read_text().replace('"72431"', '"72432"'))
+    assert "contracts/snapshots has changed" in run("build_contracts.py", "--check", cwd=copy).stdout
+
+
+def test_the_package_says_what_each_step_costs():
+    measured = json.loads((ROOT / "contracts/snapshots/ai.json").read_text())
+    assert gas_report()["ai"] == {step: int(gas) for step, gas in measured.items()}
 
 
 def test_other_settings_and_other_packages_are_seen(copy):

@@ -9,6 +9,10 @@ import {Clones} from "@openzeppelin/contracts/proxy/Clones.sol";
 import {Lists} from "./Lists.sol";
 import {Purse} from "./Purse.sol";
 
+// What is compared with == is zero, a state or a mark of our own, never a balance that somebody could shift.
+// Deadlines and ages are in seconds; the few by which a validator may shift its clock are of no matter.
+// slither-disable-start incorrect-equality,timestamp
+
 /// @title Books
 /// @notice What the manager writes down, and whose session is whose. Nothing here moves money.
 /// @dev What a session holds is not written down here: the AI contract knows, and is asked.
@@ -129,12 +133,15 @@ abstract contract Books is ISessionManager, Ownable2Step {
 
     /// @dev What the AI contract says a session has: free, and held by requests in flight.
     function _moneyOf(uint256 sessionId) internal view returns (uint256 available, uint256 held) {
+        // It is the AI contract; whose it is and whether it is open, we know.
+        // slither-disable-next-line calls-loop,unused-return
         (, available, held,) = ai.sessionOf(sessionId);
     }
 
     /// @dev The purse of `user`, deployed if it is not yet.
     function _openPurse(address user) internal returns (Purse purse) {
         purse = Purse(purseOf(user));
+        // slither-disable-next-line unused-return: it comes to lie at `purse`
         if (address(purse).code.length == 0) Clones.cloneDeterministic(PURSE_CODE, _salt(user));
     }
 
@@ -192,3 +199,5 @@ abstract contract Books is ISessionManager, Ownable2Step {
         return bytes32(uint256(uint160(user)));
     }
 }
+
+// slither-disable-end incorrect-equality,timestamp

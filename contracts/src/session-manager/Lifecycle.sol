@@ -10,6 +10,10 @@ import {Lists} from "./Lists.sol";
 import {Pool} from "./Pool.sol";
 import {Purse} from "./Purse.sol";
 
+// What is compared with == is zero, a state or a mark of our own, never a balance that somebody could shift.
+// Deadlines and ages are in seconds; the few by which a validator may shift its clock are of no matter.
+// slither-disable-start incorrect-equality,timestamp
+
 /// @title Lifecycle
 /// @notice Money in and out: starting, renewing, closing, cleaning up, paying what came back late.
 /// @dev All of it goes from a user to the user's purse and from the purse to the user; none of it rests here.
@@ -30,6 +34,7 @@ abstract contract Lifecycle is Pool {
         returns (uint256 sessionId)
     {
         // Whoever saw the signature may have used it before us; then the allowance is there all the same.
+        // slither-disable-next-line reentrancy-benign: the lock is held
         try IERC20Permit(TOKEN).permit(msg.sender, address(this), balance, deadline, v, r, s) {} catch {}
         return _create(msg.sender, balance);
     }
@@ -50,6 +55,7 @@ abstract contract Lifecycle is Pool {
         _requireFresh(sessionId, session);
         Purse purse = Purse(purseOf(msg.sender));
         _pull(msg.sender, address(purse), additionalBalance);
+        // slither-disable-next-line unused-return,reentrancy-no-eth,reentrancy-benign: the same id; the lock is held
         purse.fund(sessionId, additionalBalance);
         if (session.state == SessionState.LEASED) _addToLease(sessionId, additionalBalance);
         if (session.state == SessionState.ACTIVE) _makeCurrent(sessionId, msg.sender);
@@ -102,6 +108,7 @@ abstract contract Lifecycle is Pool {
     /// @inheritdoc ISessionManager
     function withdrawable(address user) public view returns (uint256) {
         address purse = purseOf(user);
+        // slither-disable-next-line unused-return: a purse is sent no ETH
         (uint256 owed,) = ai.claimable(purse);
         return IERC20(TOKEN).balanceOf(purse) + owed;
     }
@@ -130,6 +137,7 @@ abstract contract Lifecycle is Pool {
         if (balance < min) revert SessionManager_BalanceTooLow(balance, min);
         Purse purse = _openPurse(user);
         _pull(user, address(purse), balance);
+        // slither-disable-next-line reentrancy-no-eth,reentrancy-benign: the lock is held
         sessionId = purse.fund(0, balance);
         _enter(sessionId, user);
         emit SessionCreated(sessionId, user, balance);
@@ -141,6 +149,8 @@ abstract contract Lifecycle is Pool {
         _leavePool(sessionId, session);
         _leave(sessionId, session);
         (, uint256 held) = _moneyOf(sessionId);
+        // A purse calls AI contract and token only; the lock is held.
+        // slither-disable-next-line calls-loop,reentrancy-no-eth
         (uint256 refund, uint256 paid, uint256 waiting) = Purse(purseOf(session.owner)).close(sessionId, session.owner);
         emit SessionClosed(sessionId, session.owner, refund, held);
         if (paid > 0) emit RefundPaid(session.owner, session.owner, paid);
@@ -158,6 +168,7 @@ abstract contract Lifecycle is Pool {
     function _withdraw(address user, address to) private returns (uint256 amount) {
         if (withdrawable(user) == 0) revert SessionManager_NothingToWithdraw(user);
         Purse purse = _openPurse(user);
+        // slither-disable-next-line unused-return: a purse is sent no ETH
         (uint256 owed,) = ai.claimable(address(purse));
         uint256 waiting;
         (amount, waiting) = purse.payOut(to, owed);
@@ -175,3 +186,5 @@ abstract contract Lifecycle is Pool {
         if (arrived != amount) revert SessionManager_TransferInexact(amount, arrived);
     }
 }
+
+// slither-disable-end incorrect-equality,timestamp

@@ -7,6 +7,11 @@ import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/Reentrancy
 import {Books} from "./Books.sol";
 import {Lists} from "./Lists.sol";
 
+// What is compared with == is zero, a state or a mark of our own, never a balance that somebody could shift.
+// Deadlines and ages are in seconds; the few by which a validator may shift its clock are of no matter.
+// Closing many costs for each what closing one does; whoever closes says how many at most.
+// slither-disable-start incorrect-equality,timestamp,costly-loop
+
 /// @title Pool
 /// @notice Sessions that their owners share: who has one, until when, and what it may cost the owner.
 /// @dev A session enters and re-enters the pool only with nothing in flight. So what a lease has spent or holds is, at
@@ -214,3 +219,5 @@ abstract contract Pool is Books, ReentrancyGuardTransient {
         return lease.start > available ? lease.start - available : 0;
     }
 }
+
+// slither-disable-end incorrect-equality,timestamp,costly-loop

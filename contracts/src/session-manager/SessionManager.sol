@@ -11,6 +11,10 @@ import {Books} from "./Books.sol";
 import {Lifecycle} from "./Lifecycle.sol";
 import {Purse} from "./Purse.sol";
 
+// What is compared with == is zero, a state or a mark of our own, never a balance that somebody could shift.
+// Deadlines and ages are in seconds; the few by which a validator may shift its clock are of no matter.
+// slither-disable-start incorrect-equality,timestamp
+
 /// @title SessionManager
 /// @notice Keeps AI sessions for users: asks of them, hears the answers, passes them on.
 /// @dev From the bottom up: {Books}, {Pool}, {Lifecycle}, and here requests and callbacks. Each user's money is in that
@@ -91,6 +95,7 @@ contract SessionManager is Lifecycle {
         results = new IDtnAi.BatchResult[](batch.length);
         uint256 refusedWei;
         for (uint256 i = 0; i < batch.length; i++) {
+            // slither-disable-next-line calls-loop: each request of a batch fails on its own
             try this.requestOf{value: batch[i].callbackWei}(msg.sender, sessionId, batch[i]) returns (
                 bytes32 requestId
             ) {
@@ -155,6 +160,7 @@ contract SessionManager is Lifecycle {
         session.requestCount++;
         _saveUsed(sessionId, session);
         Asked memory word = _redirect(asked, asker);
+        // slither-disable-next-line reentrancy-benign,reentrancy-events: the lock is held
         requestId = Purse(purseOf(session.owner)).ask{value: asked.callbackWei}(sessionId, asked);
         if (session.state == SessionState.LEASED) _requireWithinLease(sessionId);
         _asked[requestId] = word;
@@ -186,6 +192,7 @@ contract SessionManager is Lifecycle {
 
     /// @dev Why a request failed, as far as it can be read cheaply: the node chose how long the message is.
     function _failureOf(bytes32 requestId) private view returns (IDtnAi.ResponseStatus, string memory) {
+        // slither-disable-next-line unused-return: it failed, so there is no response
         try ai.fetchResponse{gas: READ_GAS}(requestId) returns (
             IDtnAi.ResponseStatus status, string memory message, bytes memory
         ) {
@@ -213,3 +220,5 @@ contract SessionManager is Lifecycle {
         if (!sent) revert SessionManager_EtherRefused(to, amountWei);
     }
 }
+
+// slither-disable-end incorrect-equality,timestamp

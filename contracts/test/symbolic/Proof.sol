@@ -48,7 +48,7 @@ abstract contract Proof {
     uint256 private constant SESSIONS = 1;
     uint256 private constant CLAIMABLE = 2;
     uint256 private constant NODES = 5;
-    string internal constant ARTEFACT = "out/symbolic/DtnAi.sol/DtnAi.json";
+    string internal constant ARTEFACT = "out/DtnAi.sol/DtnAi.json";
 
     AnyToken internal token;
     IDtn internal ai;
@@ -99,11 +99,16 @@ abstract contract Proof {
     /// @dev Zero if both claims hold of a step that has been taken; `since` are the books of its place now.
     function notConserved(Step memory step) internal view returns (Books memory since, uint256 wrong) {
         since = booksOf(step.place);
-        Books memory elsewhere = booksOf(step.elsewhere);
         unchecked {
             wrong = differ(since.balance - step.before.balance, _owed(since) - _owed(step.before));
         }
-        wrong |= differ(elsewhere.session, step.beforeElsewhere.session);
+        wrong |= changedElsewhere(step);
+    }
+
+    /// @dev Zero if a step that has been taken changed nothing but its place.
+    function changedElsewhere(Step memory step) internal view returns (uint256 wrong) {
+        Books memory elsewhere = booksOf(step.elsewhere);
+        wrong = differ(elsewhere.session, step.beforeElsewhere.session);
         wrong |= differ(elsewhere.node, step.beforeElsewhere.node);
         wrong |= differ(elsewhere.claimable, step.beforeElsewhere.claimable);
     }

@@ -32,13 +32,29 @@ contract RequestsProof is Proof {
         _claimHeld(step, kind == IDtnAi.AggregationType.ANY ? 1 : routing.redundancy, asked);
     }
 
+    /// What the other proofs here claim of each sum adds up to conservation: of any numbers, and so of these.
+    function check_WhatIsClaimedOfAskingConserves(
+        uint256 balance,
+        uint256 available,
+        uint256 held,
+        uint256 hold,
+        uint256 collected
+    ) external pure {
+        unchecked {
+            uint256 owed = available + collected - hold + held + hold;
+            assert(balance + collected - owed == balance - available - held);
+        }
+    }
+
     // ─────────────────────────────────────── what is not so ──────────────────────────────────────────
 
     function refute_OneNodeIsHeldForWhateverTheRedundancy(uint256 sessionId) external {
         Step memory step = begin(Place(sessionId, anyNode(), OWNER));
         IDtnAi.DtnRequest memory asked = _asked();
+        IDtnAi.DtnRouting memory routing = _routing(IDtnAi.AggregationType.ALL);
+        routing.redundancy = 2;
         vm.prank(OWNER);
-        ai.request(sessionId, MODEL, _routing(IDtnAi.AggregationType.ALL), asked, _noCallback(), OWNER, 0);
+        ai.request(sessionId, MODEL, routing, asked, _noCallback(), OWNER, 0);
         _claimHeld(step, 1, asked);
     }
 
@@ -53,16 +69,18 @@ contract RequestsProof is Proof {
     }
 
     /// @dev The worst case of all nodes is held, out of what the session had and what lay at the owner's deposit address.
+    /// A claim for each sum, as in {SettlingProof}.
     function _claimHeld(Step memory step, uint256 nodes, IDtnAi.DtnRequest memory asked) private view {
-        (Books memory since, uint256 wrong) = notConserved(step);
+        (Books memory before, Books memory since) = (step.before, booksOf(step.place));
+        assert(ownerOf(step.place.sessionId) == uint160(OWNER));
+        assert(changedElsewhere(step) == 0);
+        assert(since.node == before.node && since.claimable == before.claimable);
         unchecked {
             uint256 hold = nodes * ((CALL_BYTES + EXTRA_BYTES) * asked.feePerByteReq + asked.totalFeePerRes);
-            uint256 collected = since.balance - step.before.balance;
-            wrong |= differ(heldIn(since), heldIn(step.before) + hold);
-            wrong |= differ(availableIn(since) + hold, availableIn(step.before) + collected);
+            uint256 collected = since.balance - before.balance;
+            assert(heldIn(since) == heldIn(before) + hold);
+            assert(availableIn(since) + hold == availableIn(before) + collected);
         }
-        wrong |= differ(ownerOf(step.place.sessionId), uint160(OWNER));
-        assert(wrong | differ(since.node, step.before.node) | differ(since.claimable, step.before.claimable) == 0);
     }
 
     function _asked() private returns (IDtnAi.DtnRequest memory asked) {

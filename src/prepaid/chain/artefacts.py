@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Artefact", "artefact", "copy_sdk"]
+__all__ = ["Artefact", "artefact", "copy_sdk", "gas_report"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,9 +26,13 @@ class Artefact:
 @cache
 def artefact(name: str) -> Artefact:
     """The contract of this name in ``abi/``, such as ``dtn_ai``; ``test_…`` are for local chains."""
-    content = resources.files(__package__).joinpath("abi", f"{name}.json").read_text(encoding="utf-8")
-    made = json.loads(content)
+    made = _generated(name)
     return Artefact(name, made["contract"], made["compiler"], tuple(made["abi"]), made["bytecode"])
+
+
+def gas_report() -> dict[str, dict[str, int]]:
+    """What each step costs, by contract (``ai``, ``session-manager``): gas of whole receipts."""
+    return dict(_generated("gas"))
 
 
 def copy_sdk(folder: Path) -> list[Path]:
@@ -41,3 +45,7 @@ def copy_sdk(folder: Path) -> list[Path]:
             target.write_bytes(path.read_bytes())
             written.append(target)
     return written
+
+
+def _generated(name: str) -> Any:
+    return json.loads(resources.files(__package__).joinpath("abi", f"{name}.json").read_bytes())

@@ -6,6 +6,7 @@ pragma solidity ^0.8.20;
 interface IDtnAiModels {
     /// @notice The id of the model called `name`: keccak256 of its bytes.
     /// @dev Says nothing about whether the model is offered; `request` reverts for one that is not.
+    // slither-disable-next-line shadowing-local: parameters of that name are the seeds' own
     function modelId(string calldata name) external pure returns (bytes32);
 }
 

@@ -24,6 +24,7 @@ abstract contract WithDtnAi {
 
     /// @dev Sets the AI contract. Whoever can reach this decides who may call back: keep it to the constructor or an
     /// administrator.
+    // slither-disable-next-line dead-code: it is for those who inherit
     function setAi(address newAi) internal {
         if (newAi.code.length == 0) revert WithDtnAi_NotAContract(newAi);
         ai = IDtnAi(newAi);

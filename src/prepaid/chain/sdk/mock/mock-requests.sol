@@ -4,6 +4,10 @@ pragma solidity ^0.8.20;
 import {IDtnAi, IDtnAiModels} from "../idtn-ai.sol";
 import {MockSessions} from "./mock-sessions.sol";
 
+// What is compared with == is zero, a state or a mark of our own, never a balance that somebody could shift.
+// Deadlines and ages are in seconds; the few by which a validator may shift its clock are of no matter.
+// slither-disable-start incorrect-equality,timestamp
+
 /// @title MockRequests
 /// @notice The mock's asking: the same checks, holds and ids as the AI contract's.
 abstract contract MockRequests is MockSessions {
@@ -125,6 +129,7 @@ abstract contract MockRequests is MockSessions {
         uint256 refusedWei;
         for (uint256 i = 0; i < batch.length; i++) {
             givenWei += batch[i].callbackWei;
+            // slither-disable-next-line calls-loop: each request of a batch fails on its own
             try this.requestOf(msg.sender, sessionId, batch[i]) returns (bytes32 requestId) {
                 results[i].requestId = requestId;
             } catch (bytes memory reason) {
@@ -146,6 +151,7 @@ abstract contract MockRequests is MockSessions {
 
     // ────────────────────────────────────────── private: asking ──────────────────────────────────────
 
+    // slither-disable-next-line cyclomatic-complexity: the checks of a request, one after the other
     function _terms(DtnRouting memory routing, CallBack calldata callback, address user, uint256 callbackGas)
         private
         view
@@ -258,6 +264,7 @@ abstract contract MockRequests is MockSessions {
 
     /// @dev The bytes that the AI contract publishes in {RequestMade}.
     function _encode(Terms memory terms) private pure returns (bytes memory) {
+        // slither-disable-next-line encode-packed-collision: all but the last part have a fixed length
         return abi.encodePacked(
             abi.encodePacked(terms.sessionId, terms.content, terms.user, terms.callbackWei, terms.callback.target),
             abi.encodePacked(terms.requestFee, terms.feePerByteRes, terms.totalFeePerRes),
@@ -267,3 +274,5 @@ abstract contract MockRequests is MockSessions {
         );
     }
 }
+
+// slither-disable-end incorrect-equality,timestamp

@@ -7,6 +7,9 @@ import {IDtnAiEvents} from "../idtn-ai-events.sol";
 import {IDtnAi} from "../idtn-ai.sol";
 import {MockDepositAddress} from "./mock-deposit-address.sol";
 
+// What is compared with == is zero, a state or a mark of our own, never a balance that somebody could shift.
+// slither-disable-start incorrect-equality
+
 /// @title MockSessions
 /// @notice The mock's books of money: the same rules, errors and events as the AI contract's, written plainly.
 /// @dev For unit tests only: no word is packed and no gas is saved. A differential test keeps it true to the original.
@@ -76,6 +79,7 @@ abstract contract MockSessions is IDtnAi, IDtnAiEvents {
 
     /// @inheritdoc IDtnAi
     function feeTargetOf(address owner) public view returns (address) {
+        // slither-disable-next-line too-many-digits: it is no number
         bytes32 code = keccak256(type(MockDepositAddress).creationCode);
         return address(uint160(uint256(keccak256(abi.encodePacked(hex"ff", address(this), _salt(owner), code)))));
     }
@@ -168,6 +172,7 @@ abstract contract MockSessions is IDtnAi, IDtnAiEvents {
         _claimableWei[msg.sender] = 0;
         emit RefundClaimed(msg.sender, to, tokens, etherWei);
         bool paid = tokens == 0 || _push(to, tokens, gasleft()) == 0;
+        // slither-disable-next-line missing-zero-check: whoever claims says to whom
         if (paid && etherWei > 0) (paid,) = to.call{value: etherWei}("");
         if (!paid) revert DtnAi_PaymentRefused(to, tokens, etherWei);
     }
@@ -201,6 +206,7 @@ abstract contract MockSessions is IDtnAi, IDtnAiEvents {
         if (deposited > type(uint96).max) deposited = type(uint96).max;
         if (target.code.length == 0) new MockDepositAddress{salt: _salt(owner)}();
         uint256 before = _balance();
+        // slither-disable-next-line reentrancy-no-eth,reentrancy-benign,reentrancy-events: the lock is held
         MockDepositAddress(target).collect(feeToken, deposited);
         return _balance() - before;
     }
@@ -214,6 +220,8 @@ abstract contract MockSessions is IDtnAi, IDtnAiEvents {
 
     function _payEther(address to, uint256 amountWei) internal {
         if (amountWei == 0) return;
+        // The lock is held, the books are done.
+        // slither-disable-next-line reentrancy-eth,reentrancy-benign,reentrancy-events
         (bool sent,) = to.call{value: amountWei, gas: 30_000}("");
         if (sent) return;
         _claimableWei[to] += amountWei;
@@ -242,6 +250,7 @@ abstract contract MockSessions is IDtnAi, IDtnAiEvents {
     }
 
     /// @dev EIP-3009, with the signature as bytes for contracts, split for accounts.
+    // slither-disable-next-line encode-packed-collision: it is how ABI encodes, and the token decodes it
     function _authorize(address owner, bytes calldata terms, bytes calldata signature) private {
         bytes memory head = abi.encodePacked(abi.encode(owner, address(this)), terms);
         if (owner.code.length > 0 || signature.length != 65) {
@@ -256,6 +265,8 @@ abstract contract MockSessions is IDtnAi, IDtnAiEvents {
 
     /// @dev A token's own error is passed on.
     function _callToken(bytes memory data) private {
+        // The lock is held; what arrived is what counts.
+        // slither-disable-next-line reentrancy-balance,reentrancy-no-eth,reentrancy-benign,reentrancy-events
         (bool done, bytes memory result) = feeToken.call(data);
         if (done) return;
         assembly ("memory-safe") {
@@ -290,3 +301,5 @@ abstract contract MockSessions is IDtnAi, IDtnAiEvents {
         return bytes32(uint256(uint160(owner)));
     }
 }
+
+// slither-disable-end incorrect-equality
