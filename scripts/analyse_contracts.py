@@ -2,7 +2,7 @@
 
     uv run scripts/analyse_contracts.py slither
     uv run scripts/analyse_contracts.py halmos [--contract NAME] [--function PREFIX]
-    uv run scripts/analyse_contracts.py quick    Slither, beside it the proofs that take seconds: what CI does
+    uv run scripts/analyse_contracts.py all        both at once, as CI does
 
 Slither fails on a finding that is not answered where it stands, and on an answer to none. halmos fails on a
 ``check_`` with a counterexample, without an answer in time, or with a loop that was not followed to its end;
@@ -39,16 +39,13 @@ NOT_ASKED: Final = {
 PROOFS: Final = "symbolic"
 """The profile of foundry.toml with the proofs, and where below out/ they are compiled to."""
 
-QUICK: Final = "SessionsProof"
-"""The proofs that take seconds."""
-
 PROVED, REFUTED = 0, 1
 """halmos' exit codes of one proof; all others are of proofs that came to no end."""
 
 
 def main() -> int:
     """Run one of the tools; 1 if it found something."""
-    tools = {"slither": slither, "halmos": halmos, "quick": quick}
+    tools = {"slither": slither, "halmos": halmos, "all": both}
     if len(sys.argv) < 2 or sys.argv[1] not in tools:  # noqa: PLR2004
         print(__doc__, file=sys.stderr)
         return 2
@@ -84,13 +81,12 @@ def slither(arguments: list[str]) -> int:
     return 1 if wrong else 0
 
 
-def quick(arguments: list[str]) -> int:
-    """Slither and the quick proofs at once: each keeps one processor busy."""
+def both(arguments: list[str]) -> int:
+    """Slither and all proofs at once: each keeps one processor busy."""
     if arguments:
-        raise SystemExit(f"quick takes no arguments, and got {' '.join(arguments)}")
+        raise SystemExit(f"all takes no arguments, and got {' '.join(arguments)}")
     with ThreadPoolExecutor() as pool:
-        read = pool.submit(slither, [])
-        proved = pool.submit(halmos, ["--contract", QUICK])
+        read, proved = pool.submit(slither, []), pool.submit(halmos, [])
         return read.result() or proved.result()
 
 

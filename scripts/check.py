@@ -61,7 +61,7 @@ def steps(pytest_arguments: list[str]) -> dict[str, list[str]]:
         "contracts": ["python", "scripts/node.py", "contracts", "test:ci"],
         "contracts' trees": ["python", "scripts/node.py", "contracts", "trees"],
         "contracts' bugs": ["python", "scripts/node.py", "contracts", "mutants:some"],
-        "contracts' proofs": ["python", "scripts/analyse_contracts.py", "quick"],
+        "contracts' proofs": ["python", "scripts/analyse_contracts.py", "all"],
         "tests": ["pytest", *WORKERS, "--durations=10", "--cov", "--cov-report=", *pytest_arguments],
         "coverage": ["coverage", "report", "--skip-covered"],
         "coverage of money": ["coverage", "report", f"--include={covered}", "--fail-under=100"],

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from chain.anvil import Anvil
+from chain.anvil import Anvil, install
 from prepaid.chain.connection import Chain
 from prepaid.chain.deploying import Deployer, ManagerConfig
 from prepaid.chain.wallets import KeyWallet
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("sdk", "src", "script", "tools", "foundry.toml", "package.json", "package-lock.json")
+CONTRACTS = ROOT / "contracts"
+COPIED = ("sdk", "src", "script", "foundry.toml", "package.json", "package-lock.json")
+BUILT = ("out", "cache")
 KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"  # anvil's first account
 ADMINISTRATOR = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 MINIMUM = 10_000_000
@@ -27,12 +29,26 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """The contracts in a folder of their own, so that nothing is compiled or written where others work."""
+    """The contracts in a folder of their own, so that nothing is compiled or written where others work.
+
+    What is built there already comes along. A link to the libraries would lead forge to files it has not built.
+    """
+    install()
     folder = tmp_path_factory.mktemp("contracts")
-    for name in COPIED:
-        source = ROOT / "contracts" / name
-        (shutil.copytree if source.is_dir() else shutil.copy2)(source, folder / name)
-    (folder / "node_modules").symlink_to(ROOT / "contracts" / "node_modules")
+    libraries = folder / "node_modules"
+    libraries.mkdir()
+    for each in (CONTRACTS / "node_modules").iterdir():
+        if each.name == "@openzeppelin":
+            shutil.copytree(each, libraries / each.name)
+        else:
+            (libraries / each.name).symlink_to(each)
+    for name in (*COPIED, *BUILT):
+        source = CONTRACTS / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name)
+        elif source.exists():
+            shutil.copy2(source, folder / name)
+    (folder / "tools").symlink_to(CONTRACTS / "tools")
     return folder
 
 
