@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import aclosing
 
 import pytest
 from aiohttp import ClientSession
@@ -16,6 +17,8 @@ from prepaid.chain.artefacts import artefact
 from prepaid.chain.connection import Chain
 from prepaid.chain.deploying import CREATE2_DEPLOYER, Deployer
 from prepaid.chain.local import Engine, local_chain
+from prepaid.chain.local.refused import reverted
+from prepaid.chain.values import encode_text
 
 
 @pytest.fixture(params=list(Engine))
@@ -195,3 +198,50 @@ async def error_of(chain, method, *params):
 
 def transfer(to, units):
     return f"0xa9059cbb{to[2:].lower():>064}{units:064x}"
+
+
+async def test_new_blocks_are_told_to_subscribers(local):
+    async with await Chain.connect(local.socket_url) as chain:
+        async with aclosing(chain.provider.subscribe("newHeads")) as heads:
+            told = asyncio.ensure_future(anext(heads))
+            async with asyncio.timeout(60):
+                while not told.done():
+                    await local.later(1)
+                    await asyncio.sleep(0.02)
+            head = await told
+        block = await local.rpc("eth_getBlockByHash", head["hash"], False)
+        assert block["number"] == head["number"]
+        assert int(head["number"], 16) <= await chain.head()
+
+
+async def test_transactions_from_before_london(local):
+    await local.give_ether(ADMIN.address)
+    transfer = {
+        "to": BOB.address,
+        "value": 1,
+        "gas": 21_000,
+        "gasPrice": 10**10,
+        "nonce": 0,
+        "chainId": 31_337,
+    }
+    raw = await ADMIN.sign_transaction(transfer)
+    tx_hash = await local.rpc("eth_sendRawTransaction", f"0x{raw.hex()}")
+    found = await local.rpc("eth_getTransactionByHash", tx_hash)
+    assert {key: int(found[key], 16) for key in ("type", "gasPrice", "value", "gas")} == {
+        "type": 0,
+        "gasPrice": 10**10,
+        "value": 1,
+        "gas": 21_000,
+    }
+    assert int(found["v"], 16) in {31_337 * 2 + 35, 31_337 * 2 + 36}
+    assert await local.rpc("eth_getStorageAt", BOB.address, "0x0", "latest") == f"0x{0:064x}"
+
+
+def test_a_reason_in_words_is_told():
+    words = bytes.fromhex("08c379a0") + encode_text("not today")
+    assert reverted(words).form() == {
+        "code": 3,
+        "message": "execution reverted: not today",
+        "data": f"0x{words.hex()}",
+    }
+    assert str(reverted(words[:40])) == "execution reverted"
