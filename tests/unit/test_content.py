@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from prepaid.chain.content import ContentId, content_id_of, decode_content_id, encode_content_id
 from prepaid.chain.content.tree import PIECE_BYTES, Branch, cut
-from prepaid.chain.values import encode_text
+from prepaid.chain.node.content.contents import content_named, content_of
+from prepaid.chain.values import encode_prompt, encode_text
 from prepaid.errors import ContentMismatch, InvalidRequestError, ValueTooLarge
 
 HELLO = "bafkreibm6jg3ux5qumhcn2b3flc3tyu6dmlb4xa7u5bf44yegnrjhc4yeq"
@@ -116,3 +117,36 @@ def test_damaged_branches(data):
         block[at] = data.draw(st.integers(0, 255))
     with suppress(InvalidRequestError):
         Branch.read(bytes(block[: data.draw(st.integers(0, len(block)))]))
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        ("Sunny.", b"Sunny."),
+        ("é \ud800", b"\xc3\xa9 ?"),
+        ("data:image/png;base64,aGVsbG8=", b"hello"),
+        (" data:;base64,aGVsbG8=\n", b"hello"),
+        ("data:image/svg+xml;charset=utf-8,%3Csvg/%3E", b"<svg/>"),
+        ("data:,", b""),
+        ("Here: data:image/png;base64,aGVsbG8=", b"Here: data:image/png;base64,aGVsbG8="),
+    ],
+)
+def test_what_a_model_means(text, content):
+    """Spec A15: a picture comes as a data: URI; everything else is text."""
+    assert content_of(text) == content
+
+
+@pytest.mark.parametrize(
+    "text", ["data:image/png;base64,aGVsbG8", "data:image/png;base64,a b", "data:image/png"]
+)
+def test_a_picture_that_was_cut(text):
+    with pytest.raises(InvalidRequestError, match="no whole data: URI"):
+        content_of(text)
+
+
+def test_a_prompt_or_its_id():
+    """Spec A15: the id as text, encoded or not; anything else is the prompt."""
+    for call in (HELLO.encode(), encode_text(HELLO)):
+        assert content_named(call) == ContentId.read(HELLO)
+    for call in (b"", b"\xff", encode_prompt(HELLO), encode_prompt(), encode_text("Why?")):
+        assert content_named(call) is None

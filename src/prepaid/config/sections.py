@@ -169,6 +169,7 @@ class NodeSettings(Section):
 
     ``models`` maps names of models on chain to names of ours. ``chains`` are served besides ``[chain]``.
     Amounts are base units of the fee token, which is taken to be worth as much as the ledger's currency.
+    Prompts that requests name by content id are fetched from ``content_gateway``; without it, from nowhere.
     """
 
     name: str | None = Field(default=None, min_length=1)
@@ -185,8 +186,14 @@ class NodeSettings(Section):
     withdraw_above: BaseUnits | None = None
     withdraw_to: str | None = None
     peers: tuple[Url, ...] = ()
-    seal_host: str = Field(default="127.0.0.1", min_length=1)
-    seal_port: int | None = Field(default=None, ge=0, le=65535)
+    serve_host: str = Field(default="127.0.0.1", min_length=1)
+    serve_port: int | None = Field(default=None, ge=0, le=65535)
+    content_store: str | None = Field(default=None, min_length=1)
+    content_store_bytes_max: Count = 10 * 2**30
+    content_keep_days: Count | None = None
+    content_tokens_max: Tokens = 4_096
+    content_gateway: Url | None = None
+    kubo_rpc_url: SecretStr | None = None
     expires_others: bool = False
     upkeep_seconds: Seconds = 60.0
 

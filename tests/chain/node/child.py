@@ -9,6 +9,7 @@ import sys
 
 from prepaid.chain.node import run_node
 from prepaid.chain.node.answering import Answering
+from prepaid.chain.node.content import ContentStore
 from prepaid.chain.node.journal import Page
 from prepaid.chain.sending import Sender
 from prepaid.chain.watching import Watch
@@ -25,6 +26,9 @@ STEPS = {
     "receipt": (Watch, "_judged"),
 }
 """What a node does with a request, in order; each may end before it or right after it."""
+
+ASIDE = {"content": (ContentStore, "keep")}
+"""What is done for some requests only."""
 
 KILLS = tuple(f"{when} {step}" for step in STEPS for when in ("before", "after"))
 
@@ -49,7 +53,7 @@ async def node():
 
 def arm(kill_at):
     when, step = kill_at.split()
-    owner, name = STEPS[step]
+    owner, name = (STEPS | ASIDE)[step]
     original = getattr(owner, name)
 
     async def deadly(self, *args, **kwargs):

@@ -52,7 +52,7 @@ async def started(desks, world):
         if desk is None:
             continue
         peers = [url for url in urls if not url.endswith(f":{port}")]
-        node = {"name": node_id, "peers": peers, "seal_port": port, "turn_seconds": 1}
+        node = {"name": node_id, "peers": peers, "serve_port": port, "turn_seconds": 1}
         key = {"PREPAID_CHAIN_KEY": keccak(text=f"a key for tests: {name}").hex()}
         processes.append(desk.start(desk.environment(world, node=node, more=key)))
     try:

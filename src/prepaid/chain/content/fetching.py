@@ -14,7 +14,14 @@ from prepaid.chain.rpc import place_of
 from prepaid.chain.values import decode_text
 from prepaid.errors import ContentUnavailable, InvalidRequestError, ValueTooLarge
 
-__all__ = ["CONTENT_BYTES_DEFAULT", "RAW", "decode_content_id", "encode_content_id", "fetch_content"]
+__all__ = [
+    "CONTENT_BYTES_DEFAULT",
+    "RAW",
+    "at_most",
+    "decode_content_id",
+    "encode_content_id",
+    "fetch_content",
+]
 
 CONTENT_BYTES_DEFAULT: Final = 32 * 2**20
 RAW: Final = "application/vnd.ipld.raw"
@@ -105,7 +112,7 @@ class _Fetching:
             async with self._client.get(url, headers={"Accept": RAW}, allow_redirects=False) as reply:
                 if reply.status != 200:  # noqa: PLR2004 -- OK
                     raise self._unavailable(content_id, f"HTTP status {reply.status}")
-                block = await _at_most(reply.content, _BLOCK_BYTES_MAX)
+                block = await at_most(reply.content, "the block", _BLOCK_BYTES_MAX)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise self._unavailable(content_id, type(error).__name__) from error
         return content_id.check(block)
@@ -114,11 +121,15 @@ class _Fetching:
         return ContentUnavailable(str(content_id), place_of(self._gateway), why)
 
 
-async def _at_most(stream: aiohttp.StreamReader, bytes_max: int) -> bytes:
-    """What comes, and no more than a block may have."""
+async def at_most(stream: aiohttp.StreamReader, name: str, bytes_max: int) -> bytes:
+    """All that comes.
+
+    Raises:
+        ValueTooLarge: more than ``bytes_max``.
+    """
     taken = bytearray()
     async for piece, _ in stream.iter_chunks():
         taken += piece
         if len(taken) > bytes_max:
-            raise ValueTooLarge("the block", len(taken), bytes_max)
+            raise ValueTooLarge(name, len(taken), bytes_max)
     return bytes(taken)

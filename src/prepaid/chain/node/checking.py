@@ -16,7 +16,7 @@ from eth_utils.crypto import keccak
 from prepaid.chain.ai import AiContract, Request
 from prepaid.chain.connection import as_address
 from prepaid.chain.fees import current_gas_price
-from prepaid.chain.node.answering import Answering, response_limit
+from prepaid.chain.node.answering import Answering, fee_max, response_limit
 from prepaid.chain.node.gathering import order
 from prepaid.chain.values import Answer, ResponseStatus, as_id
 from prepaid.config import NodeSettings
@@ -73,6 +73,8 @@ class Checking:
         """
         if not self._answering.serves(request):
             return Unfit("another model")
+        if not await self._answering.has_room(request):
+            return Unfit("the content store is full")
         terms = request.terms
         if terms.aggregation not in _ONE_ANSWER or (terms.quorum > 1 and not self._settings.peers):
             return Unfit(f"{terms.aggregation.name} of {terms.redundancy} takes more than one node")
@@ -82,7 +84,7 @@ class Checking:
         if terms.quorum > 1 and not await self._is_trusted(terms.trusted):
             return Unfit("it does not trust this node")
         gas_wei = await self._rehearsed(request)
-        return self._unpaid(request, gas_wei)
+        return await self._unpaid(request, gas_wei)
 
     async def turn(self, request: Request) -> Wait | None:
         """How long to leave the request to other trusted nodes, so that not all do the work of one.
@@ -141,12 +143,12 @@ class Checking:
             raise EtherTooLow(sender.wallet.address, gas * price.max_wei, balance)
         return gas * (price.max_wei + price.tip_wei) // 2  # about the base fee and the tip
 
-    def _unpaid(self, request: Request, gas_wei: int) -> Unfit | None:
+    async def _unpaid(self, request: Request, gas_wei: int) -> Unfit | None:
         """What makes it a loss, counted with the longest answer, in base units of the fee token."""
         terms = request.terms
         try:
-            quoted = self._answering.quote(self._answering.question(request)).amount
-            fee = terms.request_fee + terms.total_fee_per_res
+            quoted = self._answering.quote(await self._answering.question(request)).amount
+            fee = fee_max(request)
         except InvalidRequestError:  # it is answered FAILED, which costs no model and earns no response
             quoted, fee = 0, terms.request_fee
             if terms.redundancy > 1 and not self._settings.peers:

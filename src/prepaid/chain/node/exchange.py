@@ -23,9 +23,9 @@ from prepaid.chain.ai.answers import typed_message
 from prepaid.chain.node.journal import Journal
 from prepaid.chain.rpc import place_of
 from prepaid.chain.values import Answer
-from prepaid.errors import ConfigError, PrepaidError
+from prepaid.errors import PrepaidError
 
-__all__ = ["Peers", "SealServer", "signer_of"]
+__all__ = ["Peers", "Seals", "signer_of"]
 
 _PATH: Final = "/seals/{chain_id}/{contract}/{request_id}"
 _REPLY_BYTES_MAX: Final = 4_096
@@ -34,36 +34,17 @@ _SECONDS_MAX: Final = 5.0
 _logger = logging.getLogger("prepaid.node")
 
 
-class SealServer:
+class Seals:
     """Serves the seals of answers that were given; of requests that took one node's word there are none."""
 
     def __init__(self, journal: Journal, node: str, served: Mapping[tuple[int, str], AiContract]) -> None:
         self._journal = journal
         self._node = node
         self._served = served
-        application = web.Application(client_max_size=1_024)
-        application.router.add_get(_PATH, self._seal)
-        self._runner = web.AppRunner(application, access_log=None)
 
-    async def start(self, host: str, port: int) -> None:
-        """Listen.
-
-        Raises:
-            ConfigError: the address cannot be listened on.
-        """
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, host, port).start()
-        except OSError as error:
-            raise ConfigError(
-                f"Seals cannot be served at {host}:{port}: {error.strerror}.",
-                remedy="Choose another node.seal_host or node.seal_port.",
-            ) from None
-        _logger.info("serving seals", extra={"host": host, "port": self._runner.addresses[0][1]})
-
-    async def aclose(self) -> None:
-        """Stop."""
-        await self._runner.cleanup()
+    def routes(self) -> list[web.RouteDef]:
+        """For the node's server."""
+        return [web.get(_PATH, self._seal)]
 
     async def _seal(self, request: web.Request) -> web.Response:
         asked = request.match_info

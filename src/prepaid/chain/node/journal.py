@@ -6,26 +6,37 @@ the call returns. A request moves along ``State``; its answer is here before any
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import apsw
 
 from prepaid.chain.ai import Request
-from prepaid.chain.node.file import opened
 from prepaid.chain.node.kept import Sent, answer_text, made_text, read_answer, read_made, read_sent, sent_text
+from prepaid.chain.node.own_file import OwnFile, Schema
 from prepaid.chain.values import Answer
-from prepaid.store.sqlite.connection import translated
 
 __all__ = ["Entry", "Journal", "Page", "State"]
 
-T = TypeVar("T")
+_SCHEMA: Final = Schema(
+    "node.journal",
+    0x7072706E,
+    """
+  CREATE TABLE place (
+    chain_id INTEGER NOT NULL, contract TEXT NOT NULL, next_block INTEGER NOT NULL,
+    PRIMARY KEY (chain_id, contract)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE request (
+    chain_id INTEGER NOT NULL, contract TEXT NOT NULL, request_id TEXT NOT NULL,
+    state TEXT NOT NULL, block INTEGER NOT NULL, made TEXT NOT NULL, answer TEXT, sent TEXT,
+    reason TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (chain_id, contract, request_id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX request_by_state ON request (chain_id, contract, state, block);""",
+)
 
 _HERE: Final = "chain_id = ? AND contract = ?"
 _SEE: Final = """
@@ -75,87 +86,19 @@ class Entry:
     reason: str
 
 
-@dataclass(slots=True)
-class _Work:
-    """What one caller wants done, and what came of it."""
-
-    run: Callable[[apsw.Connection], Any]
-    told: asyncio.Future[Any]
-    outcome: Any = None
-    error: BaseException | None = None
-
-    def tell(self) -> None:
-        if self.told.cancelled():
-            return
-        if self.error is not None:
-            self.told.set_exception(self.error)
-        else:
-            self.told.set_result(self.outcome)
-
-
-class Journal:
-    """The file. Every call runs in one thread, in order; those that come while it writes share the next sync.
+class Journal(OwnFile):
+    """The file.
 
     Raises:
         StoreError: it cannot be opened or written, or another process has it open.
     """
 
     def __init__(self, path: Path) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="node-journal")
-        try:
-            self._connection = self._thread.submit(opened, path).result()
-        except BaseException:
-            self._thread.shutdown()
-            raise
-        self._path = path
-        self._lock = threading.Lock()
-        self._waiting: list[_Work] = []
+        super().__init__(path, _SCHEMA)
 
     def page(self, chain_id: int, contract: str) -> Page:
         """The part on one contract."""
         return Page(self, (chain_id, contract))
-
-    async def run(self, work: Callable[[apsw.Connection], T]) -> T:
-        """``work``, all of it or nothing, durable when this returns."""
-        loop = asyncio.get_running_loop()
-        told: asyncio.Future[T] = loop.create_future()
-        with self._lock:
-            self._waiting.append(_Work(work, told))
-            is_first = len(self._waiting) == 1
-        if is_first:
-            self._thread.submit(self._flush, loop)
-        # A caller that is cancelled must not leave it half told: the work is done either way.
-        return await asyncio.shield(told)
-
-    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Do what is waiting, in one transaction: all of it, or none if any fails."""
-        with self._lock:
-            works, self._waiting = self._waiting, []
-        try:
-            with translated(self._path):
-                self._connection.execute("BEGIN IMMEDIATE")
-                try:
-                    for work in works:
-                        work.outcome = work.run(self._connection)
-                    self._connection.execute("COMMIT")
-                except BaseException:
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
-                    raise
-        except Exception as error:  # noqa: BLE001 -- it is raised where the work was given
-            for work in works:
-                work.error = error
-        loop.call_soon_threadsafe(_tell, works)
-
-    def close(self) -> None:
-        """Finish what is queued, and close the file."""
-        self._thread.submit(self._connection.close, True).result()
-        self._thread.shutdown()
-
-
-def _tell(works: Iterable[_Work]) -> None:
-    for work in works:
-        work.tell()
 
 
 class Page:

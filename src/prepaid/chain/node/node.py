@@ -20,10 +20,11 @@ from prepaid.chain.node.delivering import Delivering, Ended
 from prepaid.chain.node.following import Follower, Heads
 from prepaid.chain.node.gathering import Gathering
 from prepaid.chain.node.journal import Page, State
+from prepaid.chain.node.telling import told_of
 from prepaid.chain.node.upkeep import Upkeep
 from prepaid.chain.values import Answer
 from prepaid.config import NodeSettings
-from prepaid.errors import ConfigError, ContractReverted, PrepaidError, RequestNotFound
+from prepaid.errors import ConfigError, ContractReverted, RequestNotFound
 
 __all__ = ["Node"]
 
@@ -119,7 +120,7 @@ class Node:
                         for request_id in news:
                             self._queue_of((await self._page.entry(request_id)).state).put_nowait(request_id)
             except Exception as error:  # noqa: BLE001 -- a node outlives whatever an endpoint does
-                _logger.warning("cannot read the chain", extra=self._told | _told_of(error))
+                _logger.warning("cannot read the chain", extra=self._told | told_of(error))
             await heads.wait()
 
     async def _work(self, queue: asyncio.Queue[str], step: Callable[[str], Awaitable[None]]) -> None:
@@ -134,7 +135,7 @@ class Node:
                 self._failures[request_id] += 1
                 doublings = min(self._failures[request_id] - 1, _DOUBLINGS_MAX)
                 told = self._told | {"request_id": request_id, "tries": self._failures[request_id]}
-                _logger.warning("will try again", extra=told | _told_of(error))
+                _logger.warning("will try again", extra=told | told_of(error))
                 self._again(queue, request_id, min(_PAUSE_SECONDS * 2**doublings, _PAUSE_SECONDS_MAX))
 
     async def _answer(self, request_id: str) -> None:
@@ -203,10 +204,3 @@ class Node:
 
     def _again(self, queue: asyncio.Queue[str], request_id: str, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, queue.put_nowait, request_id)
-
-
-def _told_of(error: BaseException) -> dict[str, str]:
-    """An error as logs tell it: ours have nothing secret in them, of others only the kind is told."""
-    if isinstance(error, PrepaidError):
-        return {"kind": error.code, "error": error.what}
-    return {"kind": type(error).__name__}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -13,13 +14,15 @@ from typing import Any, Final
 from prepaid.chain.ai import AiContract
 from prepaid.chain.external_signer import ExternalSigner
 from prepaid.chain.node.answering import Answering
-from prepaid.chain.node.exchange import SealServer
+from prepaid.chain.node.content import ContentGateway, Contents, ContentStore, Pushing
+from prepaid.chain.node.exchange import Seals
 from prepaid.chain.node.journal import Journal
 from prepaid.chain.node.node import Node
+from prepaid.chain.node.serving import NodeServer
 from prepaid.chain.opening import open_ai_contract, open_chain, open_wallet
 from prepaid.chain.wallets import Wallet
-from prepaid.config import ChainSettings, Settings
-from prepaid.errors import PrepaidError
+from prepaid.config import ChainSettings, NodeSettings, Settings
+from prepaid.errors import ConfigError, PrepaidError
 from prepaid.runtime import Runtime
 
 __all__ = ["run_node"]
@@ -28,6 +31,8 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 _GRACE_SECONDS: Final = 30.0
 _SWEEP_MAX: Final = 256
+_DAY_SECONDS: Final = 86_400
+_DROP_EVERY_SECONDS: Final = 3_600.0
 
 _logger = logging.getLogger("prepaid.node")
 
@@ -43,20 +48,26 @@ async def run_node(settings: Settings, stop: asyncio.Event, wallet: Wallet | Non
     async with AsyncExitStack() as opened:
         runtime = Runtime(settings)
         opened.push_async_callback(runtime.aclose)
-        answering = Answering(runtime, settings.node)
         journal = Journal(Path(settings.node.journal))
         opened.callback(journal.close)
         works: list[Work] = [partial(_sweep, runtime)]
+        store = _content_store(settings.node)
+        if store is not None:
+            opened.callback(store.close)
+            works += _works_on(store, settings.node)
+        contents = None if store is None else Contents(store, settings.node.content_gateway)
+        answering = Answering(runtime, settings.node, contents)
         served: dict[tuple[int, str], AiContract] = {}
         for chain in _chains(settings):
             node = await opened.enter_async_context(_opened(chain, settings, journal, answering, wallet))
             opened.push_async_callback(node.finish, _GRACE_SECONDS)
             works.append(partial(node.run, chain.poll_seconds))
             served[node.here] = node.ai
-        if settings.node.seal_port is not None:
-            server = SealServer(journal, settings.node.name or "", served)
+        if settings.node.serve_port is not None:
+            seals = Seals(journal, settings.node.name or "", served)
+            server = NodeServer(seals.routes() + ([] if store is None else ContentGateway(store).routes()))
             opened.push_async_callback(server.aclose)
-            await server.start(settings.node.seal_host, settings.node.seal_port)
+            await server.start(settings.node.serve_host, settings.node.serve_port)
         await _until(stop, works)
 
 
@@ -83,6 +94,45 @@ async def _opened(
         finally:
             if wallet is None and isinstance(signing, ExternalSigner):
                 await signing.aclose()
+
+
+def _content_store(settings: NodeSettings) -> ContentStore | None:
+    """Where answers by content id are kept, if they are."""
+    if settings.content_store is None:
+        if settings.kubo_rpc_url is not None:
+            raise ConfigError(
+                "node.kubo_rpc_url is set, and nothing is kept that could be pushed there.",
+                remedy="Set node.content_store as well: a file of the node's own.",
+            )
+        return None
+    if settings.serve_port is None and settings.kubo_rpc_url is None:
+        raise ConfigError(
+            "node.content_store is set, and nobody could fetch what is in it.",
+            remedy="Set node.serve_port, so that the node serves it, or node.kubo_rpc_url.",
+        )
+    return ContentStore(Path(settings.content_store), settings.content_store_bytes_max)
+
+
+def _works_on(store: ContentStore, settings: NodeSettings) -> list[Work]:
+    """What is done with what is kept."""
+    works: list[Work] = []
+    if settings.kubo_rpc_url is not None:
+        works.append(Pushing(store, settings.kubo_rpc_url).run)
+    if settings.content_keep_days is not None:
+        works.append(partial(_drop_old, store, settings.content_keep_days * _DAY_SECONDS))
+    return works
+
+
+async def _drop_old(store: ContentStore, age_seconds: int) -> None:
+    """Drop what was kept long enough, for ever."""
+    while True:
+        try:
+            dropped = await store.drop_before(time.time() - age_seconds)
+            if dropped:
+                _logger.info("content dropped", extra={"contents": dropped})
+        except PrepaidError as error:
+            _logger.warning("content not dropped", extra={"kind": error.code, "error": error.what})
+        await asyncio.sleep(_DROP_EVERY_SECONDS)
 
 
 async def _sweep(runtime: Runtime) -> None:
