@@ -23,6 +23,14 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 WORKERS: Final = ("-n", "2", "--dist", "worksteal")
 """Who is done takes over from who has the long ones."""
 
+OLDEST_POSTGRES: Final = (
+    "tests/postgres/test_opening.py",
+    "tests/postgres/test_plans.py",
+    "tests/postgres/test_writing.py",
+    "tests/store/test_holds.py",
+)
+"""What would notice that something is newer than PostgreSQL 15; all else runs on 18."""
+
 COVERED_WHOLE: Final = (
     "ledger",
     "meter",
@@ -70,6 +78,7 @@ def stages(pytest_arguments: list[str]) -> list[tuple[Steps, ...]]:
     }
     tests = {
         "tests": ["pytest", *WORKERS, "--durations=10", "--cov", "--cov-report=", *pytest_arguments],
+        "PostgreSQL 15": ["python", "scripts/postgres_versions.py", "15", "--", *OLDEST_POSTGRES, "-n", "2"],
         "coverage": ["coverage", "report", "--skip-covered"],
         "coverage of money": ["coverage", "report", f"--include={covered}", "--fail-under=100"],
     }
