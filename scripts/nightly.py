@@ -30,7 +30,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 
 WHOLE: Final = {"steps": 10_000_000, "images": 100_000, "kills": 1_000}
 SHARES: Final = {
-    "steps": {"ledger": 60, "sessions": 15, "ledger-postgres": 15, "ledger-lanes": 10},
+    "steps": {"ledger": 75, "sessions": 15, "ledger-postgres": 6, "ledger-lanes": 4},
     "images": {"images": 100},
     "kills": {"kills": 40, "kills-postgres": 40, "kills-server": 20},
 }
