@@ -30,6 +30,9 @@ ROWS = {
     "gateway": "gateway.table:run",
     "postgres": "postgres:throughput",
     "postgres-hot": "postgres:hot",
+    "node": "chain.rows:throughput",
+    "node-latency": "chain.rows:latency",
+    "node-catching-up": "chain.rows:catching_up",
     "postgres-gateways": "gateway.crew:run",
 }
 NAMED_ONLY = {"gateway", "postgres", "postgres-hot", "postgres-gateways"}

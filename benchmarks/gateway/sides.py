@@ -73,7 +73,7 @@ class Side:
 
     def resident_mb(self) -> float:
         """All of its processes together."""
-        return sum(map(_resident_mb, self._pids()))
+        return sum(map(resident_mb, self._pids()))
 
     def wait_until_idle(self) -> None:
         """Until it uses less than a tenth of its core, at most half a minute."""
@@ -256,7 +256,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICK
 
 
-def _resident_mb(pid):
+def resident_mb(pid):
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("VmRSS"))) * 1024 / 1e6
 

@@ -137,11 +137,11 @@ async def ended(process, seconds=30):
     return process.exitcode
 
 
-async def deliveries(ai):
+async def deliveries(ai, event="ResponseDelivered"):
     """How often each request was answered, by the chain's own log."""
     chain = ai.contract.chain
-    query = {"address": ai.address, "topics": [ai.contract.topic("ResponseDelivered")], "fromBlock": 0}
-    found = [ai.contract.decode("ResponseDelivered", log) for log in await chain.w3.eth.get_logs(query)]
+    query = {"address": ai.address, "topics": [ai.contract.topic(event)], "fromBlock": 0}
+    found = [ai.contract.decode(event, log) for log in await chain.w3.eth.get_logs(query)]
     return [f"0x{told['requestId'].hex()}" for told in found]
 
 
