@@ -3,6 +3,7 @@
     uv run scripts/check.py
 
 Every step runs, whatever the ones before it found; the exit code is 0 only if all of them passed.
+What keeps one processor busy runs beside what keeps another, and says what it found when it is done.
 Arguments are passed to pytest.
 """
 
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +22,14 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 
 WORKERS: Final = ("-n", "2", "--dist", "worksteal")
 """Who is done takes over from who has the long ones."""
+
+OLDEST_POSTGRES: Final = (
+    "tests/postgres/test_opening.py",
+    "tests/postgres/test_plans.py",
+    "tests/postgres/test_writing.py",
+    "tests/store/test_holds.py",
+)
+"""What would notice that something is newer than PostgreSQL 15; all else runs on 18."""
 
 COVERED_WHOLE: Final = (
     "ledger",
@@ -49,34 +59,60 @@ def pattern(room: str) -> str:
     return f"src/prepaid/{room}.py"
 
 
-def steps(pytest_arguments: list[str]) -> dict[str, list[str]]:
-    """Every step by its name, in the order they are run."""
-    # ruff's cache does not notice that an import became somebody else's when a folder was renamed.
+Steps = dict[str, list[str]]
+"""Commands by their names, run one after the other."""
+
+
+def stages(pytest_arguments: list[str]) -> list[tuple[Steps, ...]]:
+    """What is run, stage after stage; within a stage, all lanes at once."""
+    contracts = ["python", "scripts/node.py", "contracts"]
+    analysis = ["python", "scripts/analyse_contracts.py"]
     covered = ",".join(map(pattern, COVERED_WHOLE))
-    return {
+    static = {
         "format": ["ruff", "format", "--check", "."],
+        # ruff's cache does not notice that an import became somebody else's when a folder was renamed.
         "lint": ["ruff", "check", "--no-cache", "."],
         "types": ["mypy"],
         "layers": ["lint-imports"],
-        "contracts": ["python", "scripts/node.py", "contracts", "test:ci"],
-        "contracts' trees": ["python", "scripts/node.py", "contracts", "trees"],
-        "contracts' bugs": ["python", "scripts/node.py", "contracts", "mutants:some"],
-        "contracts' proofs": ["python", "scripts/analyse_contracts.py", "all"],
+        "contracts read": [*analysis, "slither"],
+    }
+    tests = {
         "tests": ["pytest", *WORKERS, "--durations=10", "--cov", "--cov-report=", *pytest_arguments],
+        "PostgreSQL 15": ["python", "scripts/postgres_versions.py", "15", "--", *OLDEST_POSTGRES, "-n", "2"],
         "coverage": ["coverage", "report", "--skip-covered"],
         "coverage of money": ["coverage", "report", f"--include={covered}", "--fail-under=100"],
     }
+    tested = {
+        "contracts tested": [*contracts, "test:ci"],
+        "contracts' trees": [*contracts, "trees"],
+        "contracts' bugs": [*contracts, "mutants:some"],
+    }
+    return [
+        (static, {"contracts compiled": [*contracts, "build"]}),
+        ({"contracts proved": [*analysis, "halmos"]}, tested),
+        (tests,),
+    ]
 
 
-def run(name: str, command: list[str]) -> bool:
-    """Run one step and say how it went and how long it took."""
-    print(f"\n=== {name}: {' '.join(command)}", flush=True)
+def run(name: str, command: list[str], *, alone: bool) -> bool:
+    """Run one step and say how it went and how long it took; ``alone``, what it says comes at once."""
+    title = f"\n=== {name}: {' '.join(command)}"
+    if alone:
+        print(title, flush=True)
     started = time.monotonic()
-    code = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, check=False).returncode  # noqa: S603
-    print(
-        f"=== {name}: {'passed' if code == 0 else f'FAILED ({code})'} in {time.monotonic() - started:.0f} s"
+    output = None if alone else subprocess.PIPE
+    done = subprocess.run(  # noqa: S603
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, check=False
     )
-    return code == 0
+    how = "passed" if done.returncode == 0 else f"FAILED ({done.returncode})"
+    said = [] if alone else [title, done.stdout.decode(errors="replace")]
+    print("\n".join([*said, f"=== {name}: {how} in {time.monotonic() - started:.0f} s"]), flush=True)
+    return done.returncode == 0
+
+
+def run_lane(steps: Steps, *, alone: bool) -> list[str]:
+    """Run steps one after the other; the names of those that failed."""
+    return [name for name, command in steps.items() if not run(name, command, alone=alone)]
 
 
 def main() -> int:
@@ -86,7 +122,11 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # The tools stand beside this interpreter, whether or not its environment was activated.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    failed = [name for name, command in steps(sys.argv[1:]).items() if not run(name, command)]
+    failed: list[str] = []
+    for lanes in stages(sys.argv[1:]):
+        with ThreadPoolExecutor() as pool:
+            running = [pool.submit(run_lane, steps, alone=len(lanes) == 1) for steps in lanes]
+            failed += [name for lane in running for name in lane.result()]
     print(f"\nfailed: {', '.join(failed)}" if failed else "\nall checks passed")
     return 1 if failed else 0
 

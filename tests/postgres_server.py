@@ -29,7 +29,13 @@ EMPTY = """
     FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'prepaid_schema'
     LOOP EXECUTE 'DELETE FROM ' || name; END LOOP;
   END $$"""
-QUICK = {"fsync": "off", "full_page_writes": "off", "max_connections": "200", "shared_buffers": "64MB"}
+QUICK = {
+    "autovacuum": "off",  # it would go round all the databases of a test run
+    "fsync": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+}
 
 
 class OwnServer:
