@@ -11,9 +11,13 @@ from eth_abi import decode
 from chain.node.desk import PRICES, deliveries, ended, running, until
 from chain.node.gateways import Kubo, helia, shelf, told
 from chain.node.test_crashes import ALL
-from chain.world import MODEL, NODE, question
+from chain.node.test_several_nodes import free_ports
+from chain.world import ADMIN, ALICE, MODEL, NODE, OPERATOR, question
+from prepaid.chain.connection import Chain
 from prepaid.chain.content import content_id_of, decode_content_id, fetch_content
 from prepaid.chain.content.tree import PIECE_BYTES
+from prepaid.chain.local import stage as stages
+from prepaid.chain.local.chain import Engine, local_chain
 from prepaid.chain.values import CallType, ChainModel, ResponseStatus, encode_prompt, encode_text
 from prepaid.errors import ConfigError
 from prepaid.models.drawing import drawing
@@ -171,3 +175,22 @@ async def test_settings_that_make_no_sense(node, said, desk, world, monkeypatch)
     with pytest.raises(ConfigError, match=said):
         async with running(desk.environment(world, node=node), monkeypatch) as task:
             await task
+
+
+async def test_the_local_chain_s_node_draws(tmp_path):
+    """Spec A15: for newcomers, on the EVM in the process: at the price that is offered there."""
+    async with local_chain(Engine.PY_EVM) as local, await Chain.connect(local.url, poll_seconds=0.05) as there:
+        stage = await stages.set_stage(local, there, ADMIN)
+        await stage.welcome(ALICE, 10)
+        await stage.welcome(OPERATOR)
+        await (await stage.ai_of(ADMIN)).register_node("system", "node-1", OPERATOR.address)
+        (port,) = free_ports(1)
+        settings = await stages.node_settings(stage, tmp_path, stages.NODE, "10 USDT", port)
+        async with stages.running_node(settings, OPERATOR):
+            ai = await stage.ai_of(ALICE)
+            asked = replace(question("Draw a cat.", price=stages.PRICE), call_type=CallType.IPFS)
+            session_id = await ai.start_user_session("10 USDT")
+            request = await ai.request(session_id, stages.MODEL, [stages.NODE], asked)
+            response = (await ai.settled(request, timeout_seconds=30)).response
+            picture = await fetch_content(decode_content_id(response.response), f"http://127.0.0.1:{port}")
+    assert picture == drawing("Draw a cat.")

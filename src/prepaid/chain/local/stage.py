@@ -21,7 +21,7 @@ from prepaid.chain.local.chain import LocalChain
 from prepaid.chain.manager import ManagerContract
 from prepaid.chain.node import run_node
 from prepaid.chain.sending import Policy
-from prepaid.chain.values import ChainModel
+from prepaid.chain.values import CallType, ChainModel
 from prepaid.chain.wallets import Wallet
 from prepaid.config import ChainSettings, NodeSettings, Settings
 from prepaid.sessions.manager import SessionManager
@@ -35,13 +35,15 @@ NODE: Final = "system.node-1"
 NODE_USER: Final = "node"
 """Whose ledger session pays the models."""
 
-PRICE: Final = ChainModel(fee_per_byte_req=10, fee_per_byte_res=20, total_fee_per_res=20_000)
-"""In millionths of a USDT."""
+PRICE: Final = ChainModel(10, 20, 20_000, frozenset(CallType))
+"""In millionths of a USDT; answered directly, and by content id where the node keeps content."""
 
 _USDT: Final = 10**6
 _MINIMUM: Final = 5 * _USDT
 _QUICK: Final = Policy(timeout_seconds=60)
 _OFFLINE: Final = "offline"
+_CONTENT_TOKENS_MAX: Final = 1_024
+"""What the price of a content id's 128 bytes pays for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +88,13 @@ async def set_stage(local: LocalChain, chain: Chain, admin: Wallet) -> Stage:
     return stage
 
 
-async def node_settings(stage: Stage, folder: Path, name: str, fund: str) -> Settings:
-    """Settings of a node with its files in ``folder``; its ledger session has ``fund`` for the model."""
+async def node_settings(
+    stage: Stage, folder: Path, name: str, fund: str, serve_port: int | None = None
+) -> Settings:
+    """Settings of a node with its files in ``folder``; its ledger session has ``fund`` for the model.
+
+    With ``serve_port`` it answers by content id as well, and serves the content there.
+    """
     database = str(folder / "node-ledger.db")
     async with SessionManager(settings=Settings(database=database, currency="USDT")) as manager:
         session = await manager.create_session(NODE_USER, fund, session_name=name)
@@ -105,6 +112,9 @@ async def node_settings(stage: Stage, folder: Path, name: str, fund: str) -> Set
             models={MODEL: _OFFLINE},
             session_id=session.session_id,
             journal=str(folder / "node-journal.db"),
+            serve_port=serve_port,
+            content_store=None if serve_port is None else str(folder / "node-content.db"),
+            content_tokens_max=_CONTENT_TOKENS_MAX,
         ),
     )
 
