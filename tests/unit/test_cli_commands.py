@@ -68,13 +68,15 @@ LEAVES = dict(leaves(typer.main.get_command(app)))
 WITHOUT_DATABASE = {("demo",), ("verify",)}
 SERVERS = {("serve",), ("node",)}
 """They end only when they are told to."""
+ON_CHAIN = {path for path in LEAVES if path[0] == "chain"}
+"""tests/chain/test_cli_chain.py runs each of them."""
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)
 def test_every_command_has_json_help_and_a_database(path):
     options = {option for parameter in LEAVES[path].params for option in parameter.opts}
     assert ("--json" in options) is (path not in SERVERS)
-    assert ("--database" in options) is (path not in WITHOUT_DATABASE)
+    assert ("--database" in options) is (path not in WITHOUT_DATABASE | ON_CHAIN)
     assert LEAVES[path].help
     assert "Usage: " in read(*path, "--help")
 
@@ -120,7 +122,7 @@ def test_every_command_prints_one_json_value(ann):
         ("cleanup",): lambda: told("cleanup", "--max-age", "0.001"),
         ("session", "close"): lambda: told("session", "close", told("session", "create", "cy")["session_id"]),
     }
-    assert {*runs} == {*LEAVES} - {("demo",), *SERVERS}
+    assert {*runs} == {*LEAVES} - {("demo",), *SERVERS, *ON_CHAIN}
     for each in runs.values():
         assert isinstance(each(), dict | list)
 

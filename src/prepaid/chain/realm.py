@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
-from prepaid.chain.ai import AiContract
+from prepaid.chain.ai import AiContract, Settled
 from prepaid.chain.connection import Chain
 from prepaid.chain.external_signer import ExternalSigner
 from prepaid.chain.opening import open_ai_contract, open_chain, open_wallet
@@ -19,7 +19,7 @@ from prepaid.money import Currency
 from prepaid.records.realms import RealmAnswer, RealmRefund, RealmStats
 from prepaid.routing import Routing, system_validated_any
 
-__all__ = ["ChainRealm", "ChainSession"]
+__all__ = ["ChainRealm", "ChainSession", "answered_text"]
 
 _TIMEOUT_SECONDS: Final = 60.0
 
@@ -61,17 +61,8 @@ class ChainSession:
         )
         made = await self._ai.request(self._number, name, routing or system_validated_any(), asked)
         settled = await self._ai.settled(made, timeout_seconds=timeout_seconds)
-        response = settled.response
-        if response.status is ResponseStatus.TIMEOUT:
-            raise ConsensusTimeout(f"Request {made.request_id} expired unanswered; it cost nothing.")
-        if response.status is ResponseStatus.FAILED:
-            raise NodeValidationFailed(
-                f"No node could answer request {made.request_id}: {response.message[:200]}.",
-                remedy="Change the request; reading it is what it cost.",
-            )
-        return RealmAnswer(
-            made.request_id, self.session_id, name, decode_text(response.response), settled.cost
-        )
+        text = answered_text(settled)
+        return RealmAnswer(made.request_id, self.session_id, name, text, settled.cost)
 
     async def close(self) -> RealmRefund:
         """End it; what is free is paid to the wallet at once."""
@@ -82,6 +73,25 @@ class ChainSession:
         """The session in numbers, as the chain has it now."""
         books = await self._ai.session_of(self._number)
         return RealmStats(self.session_id, books.owner, books.available, books.held, books.is_open)
+
+
+def answered_text(settled: Settled) -> str:
+    """The text that a request was answered with.
+
+    Raises:
+        ConsensusTimeout: it expired.
+        NodeValidationFailed: nodes could not answer it.
+        InvalidRequestError: the answer is no text.
+    """
+    response = settled.response
+    if response.status is ResponseStatus.TIMEOUT:
+        raise ConsensusTimeout(f"Request {settled.request_id} expired unanswered; it cost nothing.")
+    if response.status is ResponseStatus.FAILED:
+        raise NodeValidationFailed(
+            f"No node could answer request {settled.request_id}: {response.message[:200]}.",
+            remedy="Change the request; reading it is what it cost.",
+        )
+    return decode_text(response.response)
 
 
 class ChainRealm:

@@ -34,6 +34,7 @@ KEY_VARIABLE: Final = "PREPAID_CHAIN_KEY"
 PASSWORD_VARIABLE: Final = "PREPAID_KEYSTORE_PASSWORD"  # noqa: S105 -- the variable's name
 _KEYSTORE_BYTES_MAX: Final = 16_384
 _KEY_BYTES: Final = 32
+_QUICK_SCRYPT: Final = 4_096
 
 Password = Callable[[], str]
 """Called once, when the keystore is opened, so that a password is never kept."""
@@ -111,14 +112,25 @@ class KeyWallet:
         """A wallet with a new key; ``to_keystore`` keeps it."""
         return cls(bytes(Account.create().key))
 
-    def to_keystore(self, path: Path, password: Password) -> None:
+    def to_keystore(self, path: Path, password: Password, *, is_for_tests: bool = False) -> None:
         """Write the key to a new keystore file that only this user can read.
+
+        ``is_for_tests`` makes one that is opened at once, and guessed as quickly.
 
         Raises:
             FileExistsError: there is one already; a key is never overwritten.
         """
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(self._account.encrypt(password()), file)
+            json.dump(
+                self._account.encrypt(password(), iterations=_QUICK_SCRYPT if is_for_tests else None), file
+            )
+
+    def to_environment(self, path: Path, variable: str = KEY_VARIABLE) -> None:
+        """Add the key to a file of variables, which this makes readable by this user only."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write(f"{variable}=0x{bytes(self._account.key).hex()}\n")
 
     @property
     def address(self) -> str:

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from prepaid.cli import chat, configuring, deposits, keys, node, pool, serve, sessions, statements, upkeep
+from prepaid.cli.chain.app import app as chain
 from prepaid.cli.demo import command as demo
 from prepaid.cli.failures import report_usage
 from prepaid.cli.options import MONEY, OPERATE, examples
@@ -73,6 +74,7 @@ serve.add_to(app)
 node.add_to(app)
 chat.add_to(app)
 app.add_typer(sessions.app, name="session", rich_help_panel=MONEY)
+app.add_typer(chain, name="chain", rich_help_panel=MONEY)
 app.add_typer(pool.app, name="pool", rich_help_panel=MONEY)
 app.add_typer(keys.app, name="key", rich_help_panel=MONEY)
 deposits.add_to(app)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from typing import Final
 
 from prepaid import errors
@@ -28,16 +29,30 @@ _REMEDIES: Final[dict[type[PrepaidError], str]] = {
 
 
 class Failure(Exception):
-    """An error of ours on its way to the terminal, with the currency that its amounts are in."""
+    """An error of ours on its way to the terminal, with the currency that its amounts are in.
 
-    def __init__(self, error: PrepaidError, asset: Currency) -> None:
-        self.error, self.asset = error, asset
+    ``remedies`` are commands that help, by the error's class; by default those of the ledger.
+    """
+
+    def __init__(
+        self,
+        error: PrepaidError,
+        asset: Currency,
+        remedies: Mapping[type[PrepaidError], str] = _REMEDIES,
+    ) -> None:
+        self.error, self.asset, self.remedies = error, asset, remedies
         super().__init__(str(error))
 
 
-def report(error: PrepaidError, asset: Currency = USD, *, as_json: bool) -> None:
+def report(
+    error: PrepaidError,
+    asset: Currency = USD,
+    remedies: Mapping[type[PrepaidError], str] = _REMEDIES,
+    *,
+    as_json: bool,
+) -> None:
     """Tell it on standard error, as text or as ``{"error": {…}}``; standard output stays for results."""
-    remedy = _remedy(error, asset)
+    remedy = _remedy(error, asset, remedies)
     if as_json:
         told = {"code": error.code, "message": error.what, "remedy": remedy, "retryable": error.retryable}
         numbers = {name: value for name, value in vars(error).items() if isinstance(value, int | str)}
@@ -82,9 +97,9 @@ def _what(error: PrepaidError, asset: Currency) -> str:
     return error.what
 
 
-def _remedy(error: PrepaidError, asset: Currency) -> str:
+def _remedy(error: PrepaidError, asset: Currency, remedies: Mapping[type[PrepaidError], str]) -> str:
     if isinstance(error, errors.InsufficientFunds):
         missing = format_amount(max(error.needed - error.available, 0), asset)
         return f"Add at least {missing}, or ask for less."
-    known = _REMEDIES.get(type(error))
+    known = remedies.get(type(error))
     return error.remedy if known is None else known.format(**vars(error))

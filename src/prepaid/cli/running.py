@@ -32,7 +32,7 @@ def refusals_told(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except Failure as failure:
-            report(failure.error, failure.asset, as_json=as_json)
+            report(failure.error, failure.asset, failure.remedies, as_json=as_json)
             raise typer.Exit(1) from None
         except PrepaidError as error:
             report(error, as_json=as_json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from eth_utils.crypto import keccak
 
 from prepaid.chain.ai.sessions import Sessions, checked_id
 from prepaid.chain.connection import as_address
+from prepaid.chain.logs import Logs
 from prepaid.chain.refusals import refusal
 from prepaid.chain.terms import Terms
 from prepaid.chain.values import (
@@ -179,10 +181,14 @@ class Requests(Sessions):
         Raises:
             RequestNotFound: it is not there.
         """
-        first = max(await self.contract.chain.head() - blocks_back, 0)
-        for log in await self._logs("RequestMade", request_id, first):
-            told = self.contract.decode("RequestMade", log)
-            return request_of(told, log["blockNumber"], log["transactionHash"].to_0x_hex())
+        chain, topics = self.contract.chain, [self.contract.topic("RequestMade"), as_id(request_id)]
+        head = await chain.head()
+        first = max(head - blocks_back, 0)
+        async with aclosing(Logs(chain).between(self.address, topics, first, head)) as pieces:
+            async for logs, _ in pieces:
+                for log in logs:
+                    told = self.contract.decode("RequestMade", log)
+                    return request_of(told, log["blockNumber"], log["transactionHash"].to_0x_hex())
         raise RequestNotFound(request_id)
 
     async def fetch_response(self, request_id: str) -> Response:

@@ -120,12 +120,15 @@ async def node_settings(
 
 
 @asynccontextmanager
-async def running_node(settings: Settings, operator: Wallet) -> AsyncGenerator[None]:
-    """A node in this process, as long as the block lasts; what ends it early is raised at the end."""
+async def running_node(settings: Settings, operator: Wallet) -> AsyncGenerator[asyncio.Task[None]]:
+    """A node in this process, as long as the block lasts; what ends it early is raised at the end.
+
+    Yields what ends when the node does.
+    """
     stop = asyncio.Event()
     running = asyncio.create_task(run_node(settings, stop, operator))
     try:
-        yield
+        yield running
     finally:
         stop.set()
         await running

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from prepaid.chain.ai import AiContract, Request
-from prepaid.chain.node.following import Logs
+from prepaid.chain.logs import Logs
 from prepaid.chain.node.gathering import Gathering, one_suffices
 from prepaid.chain.node.journal import Entry, Page, State
 from prepaid.chain.node.kept import Sent

@@ -14,69 +14,24 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
-from web3.exceptions import Web3RPCError
-
 from prepaid.chain.ai import AiContract, Request
 from prepaid.chain.ai.requests import request_of
 from prepaid.chain.connection import Chain
+from prepaid.chain.logs import Logs
 from prepaid.chain.node.journal import Page
 from prepaid.chain.socket import SocketRpc
-from prepaid.errors import ChainError, ChainUnreachable
+from prepaid.errors import ChainUnreachable
 
-__all__ = ["BLOCKS_AGAIN", "Follower", "Heads", "Logs"]
+__all__ = ["BLOCKS_AGAIN", "Follower", "Heads"]
 
 BLOCKS_AGAIN: Final = 16
 """Blocks that are read again whenever the chain has moved."""
 
-_BLOCKS_AT_FIRST: Final = 1_000
-_BLOCKS_MAX: Final = 10_000
 _UNSUBSCRIBED_SECONDS: Final = 5.0
 _POLLS_PER_NOTICE: Final = 20
 """A subscription that stays silent is not believed for ever."""
 
 _logger = logging.getLogger("prepaid.node")
-
-
-class Logs:
-    """Logs of a range of blocks, in pieces that the endpoint allows: its limit is found out."""
-
-    def __init__(self, chain: Chain) -> None:
-        self._chain = chain
-        self._blocks = _BLOCKS_AT_FIRST
-
-    async def between(
-        self, address: str, topics: Sequence[Any], first: int, last: int
-    ) -> AsyncGenerator[tuple[list[Any], int]]:
-        """The logs of ``first`` to ``last``, piece by piece, each with the last block of the piece.
-
-        Raises:
-            ChainUnreachable: no answer; ask for less the next time.
-            ChainError: the endpoint refuses even single blocks.
-        """
-        while first <= last:
-            until = min(first + self._blocks - 1, last)
-            query: Any = {
-                "address": address,
-                "topics": list(topics),
-                "fromBlock": hex(first),
-                "toBlock": hex(until),
-            }
-            try:
-                found = list(await self._chain.w3.eth.get_logs(query))
-            except Web3RPCError as error:
-                if until == first:
-                    raise ChainError(
-                        f"The endpoint gives no logs of block {first}: {str(error)[:200]}.",
-                        remedy="Use an endpoint that keeps the logs of this block.",
-                    ) from error
-                self._blocks = max((until - first + 1) // 2, 1)
-                continue
-            except ChainUnreachable:
-                self._blocks = max(self._blocks // 2, 1)
-                raise
-            self._blocks = min(self._blocks + self._blocks // 2 + 1, _BLOCKS_MAX)
-            yield found, until
-            first = until + 1
 
 
 class Heads:

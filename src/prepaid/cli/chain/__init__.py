@@ -1,0 +1,1 @@
+"""``prepaid chain``: a local chain, and sessions, requests and nodes on any."""
