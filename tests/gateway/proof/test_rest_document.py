@@ -64,8 +64,11 @@ def document(gateway):
 def test_every_operation_does_what_the_document_says(ann, document, kind, mode):
     operations = [result.ok() for result in document.get_all_operations()]
     assert len(operations) >= 46
+    key, real = new_session(ann, kind)
     for operation in operations:
-        ask_for(operation, mode, EXAMPLES[kind], *new_session(ann, kind))
+        ask_for(operation, mode, EXAMPLES[kind], key, real)
+        if key is not None:  # it may have ended the session
+            key, real = new_session(ann, kind)
 
 
 def ask_for(operation, mode, examples, key, real):
