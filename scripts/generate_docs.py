@@ -78,6 +78,8 @@ _SAMPLES: Final[dict[str, Any]] = {
 _NAMED: Final[dict[str, dict[str, Any]]] = {
     "HoldResolved": {"state": "captured"},
     "PoolEmpty": {"size": 5},
+    "StoreMoved": {"place": "app.db", "why": "it was moved to postgresql://db.example/app"},
+    "StoreNotEmpty": {"place": "app.db"},
     "StoreTooNew": {"supported": 1},
     "ValueTooLarge": {"limit": 65536},
     "InsufficientFee": {"what": "fee per million tokens"},

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from prepaid.sessions.manager import SessionManager
     from prepaid.sessions.persistence import FileAdapter, SessionPersistenceAdapter
     from prepaid.sessions.pooling import PoolStatus
+    from prepaid.sessions.postgres_adapter import PostgresAdapter
     from prepaid.sessions.restoring import Recovered
     from prepaid.sessions.session import Session
     from prepaid.sessions.session_view import SessionStats
@@ -100,6 +101,7 @@ _HOMES = {
     "OfflineModel": "models.offline",
     "PaidSession": "realms",
     "PoolStatus": "sessions.pooling",
+    "PostgresAdapter": "sessions.postgres_adapter",
     "Price": "records",
     "PriceTier": "records",
     "Realm": "realms",

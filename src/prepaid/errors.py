@@ -49,6 +49,7 @@ PrepaidError                    .code  .retryable  .remedy
 │  └─ WalletUnusable
 ├─ StoreError
 │  ├─ StoreBusy · StoreFull · StoreReadOnly · StoreCorrupted · StoreTooNew
+│  ├─ StoreMoved · StoreNotEmpty   of a move to another database
 │  └─ SessionDataUnreadable
 ├─ StatementInvalid
 ├─ GatewayStopping              over HTTP: it was asked to end
@@ -139,6 +140,8 @@ __all__ = [
     "StoreCorrupted",
     "StoreError",
     "StoreFull",
+    "StoreMoved",
+    "StoreNotEmpty",
     "StoreReadOnly",
     "StoreTooNew",
     "TransactionReorganised",
@@ -862,6 +865,32 @@ class StoreTooNew(StoreError):
         super().__init__(
             f"The database has schema version {found}; this prepaid knows up to {supported}.",
             remedy="Upgrade prepaid; downgrading a database is not possible.",
+        )
+
+
+class StoreMoved(StoreError):
+    """The database takes no changes: it was moved to another, or is being moved or filled."""
+
+    retryable = False
+
+    def __init__(self, place: str, why: str) -> None:
+        self.place, self.why = place, why
+        super().__init__(
+            f"The database {place} takes no changes: {why}.",
+            remedy="Use the other one once all has arrived; prepaid migrate goes on where it was cut off.",
+        )
+
+
+class StoreNotEmpty(StoreError):
+    """A database is to be moved or restored into one that has something in it."""
+
+    retryable = False
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        super().__init__(
+            f"The database {place} is not empty, and nothing is ever written over.",
+            remedy="Name a new file, or an empty database.",
         )
 
 

@@ -105,7 +105,7 @@ def test_ctrl_c_stops_the_answer_pays_for_what_came_and_stays(tmp_path):
     (session,) = result_of(prepaid(tmp_path, "session", "list", "--json"))
     assert session["state"] == "closed"
     assert 24 < session["spent"] < 500
-    assert result_of(prepaid(tmp_path, "audit", "--json"))["is_clean"] is True
+    assert result_of(prepaid(tmp_path, "check", "--json"))["is_clean"] is True
 
 
 def test_errors_name_the_remedy_and_show_no_traceback(tmp_path):

@@ -15,7 +15,7 @@ from prepaid.store.postgres.locks import names_of
 from prepaid.store.postgres.store import PostgresStore
 from store.books import OWNER, chat, create, hold, settle
 
-SHARED = {"tally", "setting", "lane", "prepaid_schema"}
+SHARED = {"tally", "setting", "lane", "moving", "prepaid_schema"}
 """What belongs to no session; nothing of it but its own lane's row is written by requests."""
 
 KEYS = """

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from prepaid.audit import audit
+from prepaid.errors import InsufficientFunds
 from prepaid.ledger import fingerprint
+from prepaid.records import Message, Role
 from prepaid.store.operations import (
+    AddToPool,
     AppendMessages,
     Close,
     CloseIfDue,
@@ -13,10 +18,15 @@ from prepaid.store.operations import (
     Deposit,
     Fund,
     Hold,
+    IssueKey,
+    Limits,
+    Place,
     Progress,
     Reconcile,
     Release,
     Settle,
+    TakeFromPool,
+    Turn,
     Withdraw,
 )
 
@@ -110,3 +120,29 @@ async def assert_sound(store):
     """Guarantees 1 to 4 hold over the whole database."""
     report = audit(store.reads)  # on a connection that is there
     assert report.is_clean, str(report)
+
+
+async def something_of_everything(say):
+    """Submits what makes books with a row of every kind that money can be in, open holds included."""
+    await say(deposit(500, "d"))
+    await say(create("s1", 200, from_deposit=True, tags=("red", "red", "big")))
+    await say(withdraw(100, "w"))
+    await say(create("s2"))
+    await say(close("s2"))
+    await say(chat("s1"))
+    await say(append(*(Message(Role.USER, text) for text in ("one", "two", "three")), session_id="s1"))
+    await say(hold(20, "done", "s1", place=Place(1, 0, 2)))
+    await say(settle(10, "done", "s1", turn=Turn((Message(Role.USER, "q"), Message(Role.ASSISTANT, "a")), 1)))
+    await say(hold(20, "open", "s1", place=Place(1, 1, 2)))
+    with pytest.raises(InsufficientFunds):
+        await say(hold(900, "refused", "s1"))
+    await say(AddToPool("s1", "ann", 100, Limits()))
+    await say(TakeFromPool("", "bob", "lease", 10_000))
+    await say(hold(20, "lent", "s1", owner="bob", lease_id="lease"))
+    await say(settle(10, "lent", "s1"))
+    await say(hold(20, "lent open", "s1", owner="bob", lease_id="lease"))
+    await say(create("s3"))
+    await say(IssueKey("s3", "ann", b"digest", 10, cap=100))
+    await say(hold(20, "capped", "s3", key_no=1))
+    await say(settle(10, "capped", "s3"))
+    await say(hold(20, "capped open", "s3", key_no=1))

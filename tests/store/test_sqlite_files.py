@@ -310,11 +310,11 @@ def test_a_mistake_of_ours_stays_one(path):
 @pytest.mark.parametrize(
     ("damage", "rule"),
     [
-        ("UPDATE account SET last_line = NULL", "lines are chained by hash"),
-        ("UPDATE account SET last_line = last_line - 1", "lines are chained by hash"),
-        ("UPDATE transfer SET previous = id WHERE seq = 100", "lines are chained by hash"),
-        ("UPDATE transfer SET previous = NULL WHERE seq = 100", "lines are chained by hash"),
-        ("UPDATE account SET request_count = 1, available = -1", "the file is sound"),
+        ("UPDATE account SET last_line = NULL", "lines are chained by hash (guarantee 6)"),
+        ("UPDATE account SET last_line = last_line - 1", "lines are chained by hash (guarantee 6)"),
+        ("UPDATE transfer SET previous = id WHERE seq = 100", "lines are chained by hash (guarantee 6)"),
+        ("UPDATE transfer SET previous = NULL WHERE seq = 100", "lines are chained by hash (guarantee 6)"),
+        ("UPDATE account SET request_count = 1, available = -1", "the file is sound (guarantee 6)"),
     ],
 )
 async def test_the_audit_finds_damaged_links_and_pages(damage, rule, written):

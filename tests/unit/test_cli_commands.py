@@ -65,7 +65,7 @@ def leaves(command, path=()):
 
 
 LEAVES = dict(leaves(typer.main.get_command(app)))
-WITHOUT_DATABASE = {("demo",), ("verify",)}
+WITHOUT_DATABASE = {("demo",), ("verify",), ("migrate",)}
 SERVERS = {("serve",), ("node",)}
 """They end only when they are told to."""
 ON_CHAIN = {path for path in LEAVES if path[0] == "chain"}
@@ -113,7 +113,10 @@ def test_every_command_prints_one_json_value(ann):
         ("pool", "remove"): lambda: told("pool", "remove", session),
         ("stats",): lambda: told("stats"),
         ("verify",): lambda: told("verify", "s.json"),
-        ("audit",): lambda: told("audit"),
+        ("check",): lambda: told("check"),
+        ("backup",): lambda: told("backup", "saved.db"),
+        ("restore",): lambda: told("restore", "saved.db", "--database", "again.db"),
+        ("migrate",): lambda: told("migrate", "--from", "again.db", "--to", "moved.db"),
         ("models",): lambda: told("models"),
         ("config", "show"): lambda: told("config", "show"),
         ("config", "set"): lambda: told("config", "set", "pool_size", "7"),
@@ -270,16 +273,41 @@ def test_a_session_may_be_given_an_end():
     assert made["expires_at"] > made["created_at"]
 
 
-def test_audit_of_books_that_do_not_add_up(ann, tmp_path):
+def test_books_that_do_not_add_up_are_told_by_session_and_guarantee(ann, tmp_path):
     import apsw
 
     with apsw.Connection(str(tmp_path / "prepaid.db")) as connection:
         connection.execute("PRAGMA ignore_check_constraints = ON")
         connection.execute("UPDATE account SET available = available + 1")
-    result = run("audit", "--json")
+    result = run("check", "--json")
     assert result.exit_code == 1
-    assert json.loads(result.stdout)["is_clean"] is False
-    assert "contradictions" in run("audit").stdout
+    report = json.loads(result.stdout)
+    assert report["is_clean"] is False
+    assert (ann["session_id"], 1) in {(each["session_id"], each["guarantee"]) for each in report["findings"]}
+    text = run("check").stdout
+    assert f"{ann['session_id']}: " in text
+    assert "(guarantee 1)" in text
+    saved = run("backup", "saved.db")
+    assert saved.exit_code == 1
+    assert "In both" in saved.stdout
+    assert refused("migrate", "--to", "moved.db")["code"] == "store_corrupted"
+
+
+def test_a_database_moves_and_what_was_left_says_where_to(ann):
+    read("backup", "saved.db")
+    assert refused("backup", "saved.db")["code"] == "store_not_empty"
+    assert refused("backup", "other.db", "--database", "nowhere.db")["code"] == "not_found_error"
+    assert refused("restore", "saved.db")["code"] == "store_not_empty"
+    assert "restored and compared" in read("restore", "saved.db", "--database", "again.db")
+    assert refused("migrate", "--from", "prepaid.db", "--abandon")["code"] == "conflict_error"
+    assert run("migrate", "--to", "prepaid.db").exit_code == 2
+    assert run("migrate").exit_code == 2
+    assert "takes no changes any more" in read("migrate", "--to", "sqlite:///moved.db")
+    assert told("migrate", "--to", "sqlite:///moved.db")["moved"] is False
+    refusal = refused("session", "fund", ann["session_id"], "5 USD")
+    assert (refusal["code"], refusal["retryable"]) == ("store_moved", False)
+    assert "moved.db" in refusal["message"]
+    assert told("session", "show", ann["session_id"], "--database", "moved.db")["available"] == 10_000_000
 
 
 @pytest.mark.parametrize(

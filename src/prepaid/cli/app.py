@@ -8,7 +8,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from prepaid.cli import chat, configuring, deposits, keys, node, pool, serve, sessions, statements, upkeep
+from prepaid.cli import (
+    chat,
+    configuring,
+    deposits,
+    keys,
+    moving,
+    node,
+    pool,
+    serve,
+    sessions,
+    statements,
+    upkeep,
+)
 from prepaid.cli.chain.app import app as chain
 from prepaid.cli.demo import command as demo
 from prepaid.cli.failures import report_usage
@@ -79,5 +91,6 @@ app.add_typer(pool.app, name="pool", rich_help_panel=MONEY)
 app.add_typer(keys.app, name="key", rich_help_panel=MONEY)
 deposits.add_to(app)
 statements.add_to(app)
+moving.add_to(app)
 upkeep.add_to(app)
 app.add_typer(configuring.app, name="config", rich_help_panel=OPERATE)

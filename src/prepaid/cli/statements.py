@@ -1,21 +1,19 @@
-"""``prepaid verify`` and ``audit``: whether a statement, or a whole database, says one thing."""
+"""``prepaid verify``: whether a statement says one thing."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prepaid.cli.options import CHECK, AsJson, Database, examples
+from prepaid.cli.options import CHECK, AsJson, examples
 from prepaid.cli.output import console, fields_of, pairs, plain, write_json
-from prepaid.cli.running import refusals_told, run, workspace_of
+from prepaid.cli.running import refusals_told
 from prepaid.errors import StatementInvalid
 from prepaid.money import currency, format_amount
 
 if TYPE_CHECKING:
-    from prepaid.audit import AuditReport
-    from prepaid.sessions.manager import SessionManager
     from prepaid.statements import StatementSummary
 
 __all__ = ["add_to", "check_file"]
@@ -29,7 +27,6 @@ def add_to(app: typer.Typer) -> None:
             "prepaid verify s.json", "prepaid session statement ses_01m7y6qkv88hxy3a7ak1pr | prepaid verify -"
         ),
     )(verify)
-    app.command(rich_help_panel=CHECK)(audit)
 
 
 @refusals_told
@@ -82,29 +79,3 @@ def _told(summary: StatementSummary) -> dict[str, str]:
     told = {"session": summary.session_id, "user": summary.owner, "state": summary.state}
     told |= {name: format_amount(getattr(summary, name), asset) for name in names}
     return told | {"head": summary.head}
-
-
-@refusals_told
-def audit(database: Database = None, as_json: AsJson = False) -> None:
-    """Check the whole database: every balance against its lines, every line against its hash.
-
-    Exits with 1 if anything contradicts.
-    """
-
-    async def work(manager: SessionManager) -> AuditReport:
-        from prepaid.audit import audit
-
-        return await workspace_of(manager).store.report(audit)
-
-    report = run(database, work)
-    if as_json:
-        write_json(_fields(report))
-    else:
-        style = "bold green" if report.is_clean else "bold red"
-        console().print(f"{'✓' if report.is_clean else '✗'} {plain(str(report))}", style=style)
-    if not report.is_clean:
-        raise typer.Exit(1)
-
-
-def _fields(report: AuditReport) -> dict[str, Any]:
-    return {"is_clean": report.is_clean} | fields_of(report)

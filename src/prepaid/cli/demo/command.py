@@ -148,7 +148,7 @@ def _tell_where(folder: Path, *, on_chain: bool) -> None:
     out = console(stderr=True)
     out.print(f"\nKept in {folder}. Look at it:", style="bold")
     database = folder / ("node-ledger.db" if on_chain else "demo.db")
-    lines = ["prepaid session list", "prepaid audit", f"prepaid stats --user {'node' if on_chain else 'ann'}"]
+    lines = ["prepaid session list", "prepaid check", f"prepaid stats --user {'node' if on_chain else 'ann'}"]
     for line in lines:
         out.print(f"   {line} --database {database}", soft_wrap=True)
     file = f"cat {folder / 'node.log'}" if on_chain else f"prepaid verify {folder / 'ann.json'}"

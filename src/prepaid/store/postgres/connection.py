@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import asyncpg
 
 from prepaid.errors import StoreBusy, StoreCorrupted, StoreError, StoreFull, StoreReadOnly
+from prepaid.store.moves import moved
 
 __all__ = [
     "CONNECT_SECONDS",
@@ -35,6 +36,9 @@ _SESSION: Final = """
   SET plan_cache_mode = 'force_generic_plan';
   SET jit = off
 """
+
+_CLOSED: Final = "PM001"
+"""What the trigger ``refuse_changes`` raises."""
 
 _UNKNOWN: Final = "Whether it was kept is unknown: retry with the same key."
 
@@ -152,6 +156,9 @@ def raise_translated(error: BaseException, url: str, *, in_doubt: bool = False) 
     """
     if isinstance(error, asyncpg.DataError) and error.__cause__ is not None:
         raise error.__cause__  # a value that no column takes: a TypeError or OverflowError, as on SQLite
+    if getattr(error, "sqlstate", None) == _CLOSED:
+        stage, _, peer = str(error).partition(" ")
+        raise moved(shown_url(url), stage, peer) from error
     translated = _in_our_words(error, f"The database {shown_url(url)}", in_doubt=in_doubt)
     if translated is None:
         raise error

@@ -33,7 +33,7 @@ _SQL: Final = ReadSql(
         USING (session_id)
       WHERE coalesce(counted, 0) <> (
         SELECT count(DISTINCT tag) FROM json_array_elements_text(tags::json) AS tag)""",
-        "a chat counts its messages, without gaps": """
+        "a chat counts its messages, without gaps (guarantee 6)": """
       SELECT session_id || '.' || chat_no, message_count, coalesce(counted, 0) FROM chat
       LEFT JOIN (SELECT session_id, chat_no, count(*) AS counted, min(seq) AS first, max(seq) AS last,
                    max(turn) AS turns

@@ -5,6 +5,7 @@ Set-based and over the whole database, for ``audit``; nothing on the hot path as
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from prepaid.records import SessionState
@@ -15,22 +16,29 @@ __all__ = ["RULES", "AuditReads"]
 _ENDED: Final = f"({SessionState.CLOSED:d}, {SessionState.EXPIRED:d})"
 
 RULES: Final = {
-    "funded = available + held + spent + refunded": """
+    "funded = available + held + spent + refunded (guarantee 1)": """
       SELECT session_id, funded, available + held + spent + refunded FROM account
-      WHERE funded <> available + held + spent + refunded
-         OR funded < 0 OR available < 0 OR held < 0 OR spent < 0 OR refunded < 0""",
+      WHERE funded <> available + held + spent + refunded""",
+    "no amount is negative (guarantee 3)": """
+      SELECT session_id, least, 0 FROM (
+        SELECT session_id, available AS least FROM account UNION ALL SELECT session_id, held FROM account
+        UNION ALL SELECT session_id, funded FROM account UNION ALL SELECT session_id, spent FROM account
+        UNION ALL SELECT session_id, refunded FROM account
+        UNION ALL SELECT session_id || ' ' || key, amount FROM hold
+        UNION ALL SELECT session_id || ' ' || key, amount - 1 FROM transfer
+      ) AS amounts WHERE least < 0""",
     "held = its open holds (guarantee 2)": """
       SELECT session_id, held, coalesce(counted, 0) FROM account
       LEFT JOIN (SELECT session_id, sum(amount) AS counted FROM hold WHERE state = 0
                  GROUP BY session_id) AS found
         USING (session_id)
       WHERE held <> coalesce(counted, 0)""",
-    "spent = what its holds captured": """
+    "spent = what its holds captured (guarantee 1)": """
       SELECT session_id, spent, coalesce(counted, 0) FROM account
       LEFT JOIN (SELECT session_id, sum(captured) AS counted FROM hold GROUP BY session_id) AS found
         USING (session_id)
       WHERE spent <> coalesce(counted, 0)""",
-    "a hold captures at most its amount, its cost, and only once captured": """
+    "a hold captures at most its amount, its cost, and only once captured (guarantee 4)": """
       SELECT session_id || ' ' || key, captured,
         CASE WHEN state <> 1 THEN 0 WHEN cost BETWEEN 0 AND amount THEN cost ELSE amount END FROM hold
       WHERE captured > CASE WHEN state <> 1 THEN 0 WHEN cost BETWEEN 0 AND amount THEN cost ELSE amount END
@@ -44,15 +52,24 @@ RULES: Final = {
                  WHERE kind = 'capture' GROUP BY session_id, key) AS l
         ON h.session_id = l.session_id AND h.key = l.key
       WHERE h.captured IS DISTINCT FROM l.amount OR l.n <> 1""",
-    "a hold belongs to an account that is no deposit": """
+    "a hold belongs to an account that is no deposit (guarantee 2)": """
       SELECT session_id || ' ' || hold.key, 1, 0 FROM hold LEFT JOIN account USING (session_id)
       WHERE coalesce(account.state, 4) = 4""",
     "a refused key has no hold (guarantee 5)": """
       SELECT session_id || ' ' || key, 1, 0 FROM hold JOIN operation USING (session_id, key)
       WHERE status = 'refused' OR kind <> 'hold' OR hold.fingerprint <> operation.fingerprint""",
-    "a session that has ended has nothing available": f"""
+    "a key that was answered did what it says (guarantee 5)": """
+      SELECT operation.session_id || ' ' || operation.key, coalesce(hold.state, 0), 1 FROM operation
+      LEFT JOIN hold ON hold.session_id = operation.session_id AND hold.key = operation.key
+      LEFT JOIN (SELECT session_id, key FROM transfer WHERE kind IN ('fund', 'withdraw')
+                 GROUP BY session_id, key) AS line
+        ON line.session_id = operation.session_id AND line.key = operation.key
+      WHERE operation.status = 'done' AND (
+        operation.kind = 'hold' AND hold.state IS DISTINCT FROM 1
+        OR operation.kind IN ('fund', 'deposit', 'withdraw') AND line.key IS NULL)""",
+    "a session that has ended has nothing available (guarantee 1)": f"""
       SELECT session_id, available, 0 FROM account WHERE state IN {_ENDED} AND available <> 0""",
-    "every line is in its account's chain": """
+    "every line is in its account's chain (guarantee 6)": """
       SELECT session_id, coalesce(line_count, 0), coalesce(counted, 0) FROM account
       FULL JOIN (SELECT session_id, count(*) AS counted FROM transfer GROUP BY session_id) AS found
         USING (session_id)
@@ -72,7 +89,7 @@ RULES: Final = {
       FROM session_tag LEFT JOIN account USING (session_id)
       WHERE session_tag.state IS DISTINCT FROM account.state
          OR session_tag.owner IS DISTINCT FROM account.owner""",
-    "what deposits paid to sessions, sessions got": """
+    "what deposits paid to sessions, sessions got (guarantee 1)": """
       SELECT coalesce(d.owner, s.owner) || ' ' || coalesce(d.key, s.key),
         coalesce(s.amount, 0), coalesce(d.amount, 0)
       FROM (SELECT owner, key, sum(amount) AS amount FROM transfer JOIN account USING (session_id)
@@ -89,22 +106,22 @@ RULES: Final = {
         UNION ALL SELECT 'all:' || owner, count(*) FROM account WHERE state <> 4 GROUP BY owner
       ) AS found ON said.scope = found.scope
       WHERE coalesce(said.n, 0) <> coalesce(found.n, 0)""",
-    "a lease has reserved what its open holds hold": """
+    "a lease has reserved what its open holds hold (guarantee 2)": """
       SELECT session_id || ' ' || lease_id, reserved, coalesce(counted, 0) FROM lease
       LEFT JOIN (SELECT session_id, lease_id, sum(amount) AS counted FROM hold WHERE state = 0
                  GROUP BY session_id, lease_id) AS found USING (session_id, lease_id)
       WHERE reserved <> coalesce(counted, 0)""",
-    "a lease has spent what its holds captured": """
+    "a lease has spent what its holds captured (guarantee 1)": """
       SELECT session_id || ' ' || lease_id, spent, coalesce(counted, 0) FROM lease
       LEFT JOIN (SELECT session_id, lease_id, sum(captured) AS counted FROM hold
                  GROUP BY session_id, lease_id) AS found USING (session_id, lease_id)
       WHERE spent <> coalesce(counted, 0)""",
-    "a key with a cap has reserved what its open holds hold": """
+    "a key with a cap has reserved what its open holds hold (guarantee 2)": """
       SELECT holder || '.' || number, reserved, coalesce(counted, 0) FROM api_key
       LEFT JOIN (SELECT session_id AS holder, key_no AS number, sum(amount) AS counted FROM hold
                  WHERE state = 0 GROUP BY session_id, key_no) AS found USING (holder, number)
       WHERE reserved <> coalesce(counted, 0)""",
-    "a key with a cap has spent what its holds captured, and stays within": """
+    "a key with a cap has spent what its holds captured, and stays within (guarantee 1)": """
       SELECT holder || '.' || number, spent,
         CASE WHEN reserved + spent > coalesce(cap, 0) THEN coalesce(cap, 0) - reserved
              ELSE coalesce(counted, 0) END
@@ -125,20 +142,25 @@ RULES: Final = {
                  GROUP BY session_id) AS found
         USING (session_id)
       WHERE chat_count <> coalesce(counted, 0) OR current_chat > chat_count OR last > chat_count""",
-    "a chat's open turn is an open hold's, and the other way round": """
+    "a chat's open turn is an open hold's, and the other way round (guarantee 2)": """
       SELECT session_id || '.' || chat_no, open_turn IS NOT NULL, key IS NOT NULL FROM chat
       FULL JOIN (SELECT session_id, chat_no, key FROM hold WHERE state = 0 AND chat_no > 0) AS found
         USING (session_id, chat_no)
       WHERE open_turn IS DISTINCT FROM key""",
-    "a chat has spent what its holds captured": """
+    "a chat has spent what its holds captured (guarantee 1)": """
       SELECT session_id || '.' || chat_no, coalesce(spent, 0), coalesce(counted, 0) FROM chat
       FULL JOIN (SELECT session_id, chat_no, sum(captured) AS counted FROM hold WHERE chat_no > 0
                  GROUP BY session_id, chat_no) AS found USING (session_id, chat_no)
       WHERE coalesce(spent, 0) <> coalesce(counted, 0)""",
-    "every message is in a chat": """
+    "every message is in a chat (guarantee 6)": """
       SELECT 'all chats', coalesce(sum(message_count), 0), (SELECT count(*) FROM message) FROM chat
       HAVING coalesce(sum(message_count), 0) <> (SELECT count(*) FROM message)""",
 }
+
+
+_ANSWERS: Final = """
+  SELECT session_id, key, kind, status, response FROM operation WHERE (session_id, key) > (?, ?)
+  ORDER BY session_id, key LIMIT ?"""
 
 
 class AuditReads(Queries):
@@ -148,10 +170,20 @@ class AuditReads(Queries):
         """What the database itself finds wrong with its files."""
         return self.source.damage()
 
-    def contradictions(self) -> list[tuple[str, str, int, int]]:
-        """``(rule, subject, what it says, what others say)`` wherever a rule is broken."""
-        return [
-            (rule, subject, int(said), int(counted))
-            for rule, sql in {**RULES, **self.sql.rules}.items()
-            for subject, said, counted in self.rows(sql)
-        ]
+    @property
+    def rule_count(self) -> int:
+        """How many rules there are."""
+        return len(RULES) + len(self.sql.rules)
+
+    def account_count(self) -> int:
+        """How many accounts there are, deposits included."""
+        return int(self.row("SELECT count(*) FROM account")[0])
+
+    def contradictions(self) -> Iterator[list[tuple[str, str, int, int]]]:
+        """Rule by rule, ``(rule, subject, what it says, what others say)`` wherever it is broken."""
+        for rule, sql in {**RULES, **self.sql.rules}.items():
+            yield [(rule, subject, int(said), int(counted)) for subject, said, counted in self.rows(sql)]
+
+    def answers(self, after: tuple[str, str], limit: int) -> list[tuple[str, str, str, str, str]]:
+        """What was answered under keys after ``(session_id, key)``: these two, kind, status and response."""
+        return self.rows(_ANSWERS, (*after, limit))

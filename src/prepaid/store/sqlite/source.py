@@ -36,7 +36,7 @@ _SQL: Final = ReadSql(
       LEFT JOIN (SELECT session_id, count(*) AS counted FROM session_tag GROUP BY session_id) AS kept
         USING (session_id)
       WHERE (SELECT count(DISTINCT value) FROM json_each(tags)) <> coalesce(counted, 0)""",
-        "a chat counts its messages, without gaps": f"""
+        "a chat counts its messages, without gaps (guarantee 6)": f"""
       SELECT session_id || '.' || chat_no, message_count, count(message.id) FROM chat
       LEFT JOIN message ON message.id > messages_from AND message.id <= messages_from + {RANGE}
       GROUP BY session_id, chat_no

@@ -10,6 +10,7 @@ from typing import Any, Final
 import apsw
 
 from prepaid.store.lines import payload
+from prepaid.store.moves import moved
 from prepaid.store.operations import Operation
 from prepaid.store.sqlite.checkpoints import Checkpoints
 from prepaid.store.sqlite.connection import translated
@@ -19,6 +20,10 @@ __all__ = ["RANGE", "Unit"]
 
 RANGE: Final = 2**31
 """How many ids each chat's messages, and each history's items, have for themselves."""
+
+_BEGIN: Final = """
+  SELECT (SELECT coalesce(max(id), 0) FROM transfer), moving.stage, moving.peer
+  FROM (SELECT 1) LEFT JOIN moving ON stage <> 'arrived'"""
 
 _EXTEND: Final = """
   UPDATE account SET line_count = line_count + 1, last_line = ?, previous_line = last_line,
@@ -68,13 +73,20 @@ class Unit:
         self._last_line = 0
 
     def begin(self) -> bool:
-        """Start writing; ``False`` if another process is writing right now."""
+        """Start writing; ``False`` if another process is writing right now.
+
+        Raises:
+            StoreMoved: the database is closed for a move (``store.moves``), or was moved.
+        """
         with translated(self._path):
             try:
                 self.run("BEGIN IMMEDIATE")
             except apsw.BusyError:
                 return False
-            self._last_line = self.one("SELECT max(id) FROM transfer")[0] or 0
+            self._last_line, stage, peer = self.one(_BEGIN)
+            if stage is not None:
+                self.rollback()
+                raise moved(str(self._path), stage, peer)
         self.now_ms = self._clock()
         return True
 
