@@ -179,7 +179,10 @@ async def test_settings_that_make_no_sense(node, said, desk, world, monkeypatch)
 
 async def test_the_local_chain_s_node_draws(tmp_path):
     """Spec A15: for newcomers, on the EVM in the process: at the price that is offered there."""
-    async with local_chain(Engine.PY_EVM) as local, await Chain.connect(local.url, poll_seconds=0.05) as there:
+    async with (
+        local_chain(Engine.PY_EVM) as local,
+        await Chain.connect(local.url, poll_seconds=0.05) as there,
+    ):
         stage = await stages.set_stage(local, there, ADMIN)
         await stage.welcome(ALICE, 10)
         await stage.welcome(OPERATOR)
