@@ -35,11 +35,13 @@ CONTRACTS: Final = {
     "dtn_ai": "src/DtnAi.sol:DtnAi",
     "session_manager": "src/session-manager/SessionManager.sol:SessionManager",
     "text_consumer": "examples/TextConsumer.sol:TextConsumer",
+    "image_consumer": "examples/ImageConsumer.sol:ImageConsumer",
+    "managed_consumer": "examples/ManagedConsumer.sol:ManagedConsumer",
     "test_usdt": "test/kit/Tokens.sol:TetherMock",
     "test_usd": "test/kit/Tokens.sol:TokenMock",
     "test_asker": "test/kit/Askers.sol:AskerMock",
 }
-"""What the package knows, by the name it has there: ``test_`` are for local chains, and so is the example."""
+"""What the package knows, by its name there: ``test_`` are for local chains, and so are the examples."""
 
 SETTINGS: Final = (
     "solc",

@@ -89,7 +89,7 @@ async def trial(folder: Path, engine: Engine | None = None, port: int = 0) -> As
         admin = await stage.ai_of(stage.admin)
         namespace, name = NODE.split(".")
         await admin.register_node(namespace, name, wallets["operator"].address)
-        settings = await node_settings(stage, folder, NODE, _BUDGET)
+        settings = await node_settings(stage, folder, NODE, _BUDGET, serve_port=0)
         async with running_node(settings, wallets["operator"]) as node:
             ready = Trial(stage, folder, wallets, node)
             _write_keys(ready)
