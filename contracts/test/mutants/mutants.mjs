@@ -207,7 +207,7 @@ export default [
   {
     bug: "a delegation's price is taken from the callback's gas",
     file: "libraries/Callbacks.sol",
-    edits: [["CALL_COST = 8_000;", "CALL_COST = 5_000;"]],
+    edits: [["CALL_COST = 8_000;", "CALL_COST = 3_000;"]],
     killer: "CallbacksTest.test_ItGetsItsGasThroughADelegation",
   },
   {
