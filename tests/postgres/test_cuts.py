@@ -13,6 +13,7 @@ import pytest
 from prepaid.audit import audit
 from prepaid.errors import StoreError
 from prepaid.records import Message, Role
+from prepaid.store.group_commit import BUSY_SECONDS
 from prepaid.store.operations import Place, Turn
 from prepaid.store.postgres.store import PostgresStore
 from store.books import chat, close, create, hold, progress, release, settle
@@ -109,19 +110,20 @@ async def test_a_burst_through_a_connection_that_is_cut_again_and_again(proxy, s
 
 async def test_a_database_that_stays_away_is_an_error_that_says_what_to_do(proxy, url):
     """Where the outcome is unknown, the same key brings it to light (guarantee 5)."""
-    store = PostgresStore(proxy.url, lanes=1, busy_seconds=0.5)
+    store = PostgresStore(proxy.url, lanes=1)
+    (lane,) = store._lanes
     await store.submit(create("s", 1_000))
     for key in ("k8", "k9"):  # the second has its statements prepared, as those after it
         proxy.chunks.clear()
         await store.submit(hold(10, key, "s", expires_ms=FAR_MS))
     commit = [at for which, at, _ in proxy.chunks if which == "asked"][-1]
     began = next(at for which, at, _ in proxy.chunks if which == "asked")
-    proxy.stays_down = True
+    proxy.stays_down, lane._busy_seconds = True, 2.0
     proxy.cut_after("asked", commit - began + 12)
     with pytest.raises(StoreError) as refused:
         await store.submit(hold(10, "k1", "s", expires_ms=FAR_MS))
     assert "retry with the same key" in str(refused.value)
-    proxy.stays_down = False
+    proxy.stays_down, lane._busy_seconds = False, BUSY_SECONDS
     assert (await store.submit(hold(10, "k1", "s", expires_ms=FAR_MS))).amount == 10
     account = store.reads.account("s")
     assert (account.available, account.held) == (970, 30)
