@@ -168,6 +168,7 @@ async def throughput(context: Context) -> list[Figure]:
             what,
             f"pgbench, both in one function and transaction, {one} clients",
             ratios(samples, "in one", "prepaid"),
+            at_least=3,
             told={**ours_told, "pgbench": per_second(samples, "in one")},
         ),
         *(
