@@ -1,7 +1,7 @@
 """The primary dies in the midst of a burst while its replica lags, and the replica takes over.
 
-Where commits wait for the replica, nothing that was acknowledged is lost and nothing is done twice (guarantees 2
-to 6). Where they do not wait, the same drill finds losses: it can tell.
+Where commits wait for the replica, nothing that was acknowledged is lost and nothing is done twice
+(guarantees 2 to 6). Where they do not wait, the same drill finds losses: it can tell.
 """
 
 from __future__ import annotations
