@@ -1,12 +1,18 @@
 """One node per run, one state per test: whatever a test does is undone before the next."""
 
 import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
 from itertools import count
 
 import pytest
 
-from chain.anvil import Anvil
+from chain.anvil import Anvil, install
 from chain.world import ALICE, BOB, OPERATOR, POLL_SECONDS, QUICK, build
+from cli_running import environment
 from prepaid.chain.ai import AiContract
 from prepaid.chain.connection import Chain
 
@@ -61,3 +67,44 @@ async def bob(chain, world):
 @pytest.fixture
 async def operator(chain, world):
     return await AiContract.at(chain, world.ai, OPERATOR, QUICK)
+
+
+@pytest.fixture(scope="package")
+def up(tmp_path_factory):
+    """What ``prepaid chain up --json`` printed, as long as it runs; Ctrl-C ends it with 0."""
+    install()
+    folder = tmp_path_factory.mktemp("up")
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "prepaid", "chain", "up", "--port", "0", "--folder", "mine", "--json"],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            cwd=folder,
+            env=environment(folder),
+        )
+    line = process.stdout.readline()
+    assert line, (folder / "log").read_text()
+    yield json.loads(line)
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert (process.returncode, rest) == (0, ""), (folder / "log").read_text()
+
+
+@pytest.fixture
+def shell(up, tmp_path, monkeypatch):
+    """A shell that read chain.env, in a folder of its own; that folder."""
+    for name in [name for name in os.environ if name.startswith("PREPAID_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    for name, value in variables(up).items():
+        monkeypatch.setenv(name, value)
+    return tmp_path
+
+
+def variables(up):
+    """All that the file sets, as a shell tells it."""
+    command = ["/bin/sh", "-c", 'set -a; . "$0"; env -0', up["environment"]]
+    told = subprocess.run(command, env={}, capture_output=True, text=True, check=True).stdout
+    pairs = (each.partition("=") for each in told.split("\0"))
+    return {name: value for name, _, value in pairs if name not in {"", "PWD", "SHLVL", "_"}}

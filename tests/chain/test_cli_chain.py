@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,6 @@ import pytest
 from eth_account import Account
 from typer.testing import CliRunner
 
-from chain.anvil import install
 from cli_running import environment, prepaid
 from prepaid.chain.ai import AiContract
 from prepaid.chain.connection import Chain
@@ -24,43 +22,7 @@ from prepaid.cli.app import app
 USDT = 10**6
 
 
-@pytest.fixture(scope="module")
-def up(tmp_path_factory):
-    """What ``prepaid chain up --json`` printed, as long as it runs; Ctrl-C ends it with 0."""
-    install()
-    folder = tmp_path_factory.mktemp("up")
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "prepaid", "chain", "up", "--port", "0", "--folder", "mine", "--json"],
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            cwd=folder,
-            env=environment(folder),
-        )
-    line = process.stdout.readline()
-    assert line, (folder / "log").read_text()
-    yield json.loads(line)
-    process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=60)
-    assert (process.returncode, rest) == (0, ""), (folder / "log").read_text()
-
-
-@pytest.fixture(autouse=True)
-def at_home(up, tmp_path, monkeypatch):
-    """A shell that read chain.env."""
-    for name in [name for name in os.environ if name.startswith("PREPAID_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    for name, value in variables(up).items():
-        monkeypatch.setenv(name, value)
-
-
-def variables(up):
-    command = ["/bin/sh", "-c", 'set -a; . "$0"; env -0', up["environment"]]
-    told = subprocess.run(command, env={}, capture_output=True, text=True, check=True).stdout
-    pairs = (each.partition("=") for each in told.split("\0") if each.startswith(("PREPAID_", "TOKEN")))
-    return {name: value for name, _, value in pairs}
+pytestmark = pytest.mark.usefixtures("shell")
 
 
 def run(*arguments):

@@ -19,7 +19,10 @@ from prepaid import statements
 
 SOURCE = Path(prepaid.__file__).parent
 BIN = Path(sys.executable).parent
-PROGRAMS = [page for page in PAGES if page.name != "CONTRIBUTING.md"]
+TIDY = [page for page in PAGES if page.name != "CONTRIBUTING.md"]
+PROGRAMS = [page for page in TIDY if page.parent in {ROOT, ROOT / "docs"}]
+"""Those in folders need a server or a chain: their own tests run them."""
+
 OWN_VARIABLES = {"OPENAI_API_KEY": "sk-for-the-examples"}
 
 
@@ -77,7 +80,7 @@ def test_the_commands_of_a_page_say_what_it_shows(block, tmp_path):
     assert is_output(said, done.stdout), f"{block.place} says\n{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("page", [page for page in PROGRAMS if [*blocks(page, "python")]], ids=named)
+@pytest.mark.parametrize("page", [page for page in TIDY if [*blocks(page, "python")]], ids=named)
 def test_the_programs_of_a_page_are_tidy(page, tmp_path):
     for number, block in enumerate(blocks(page, "python")):
         (tmp_path / f"block_{number}_at_line_{block.line}.py").write_text(block.content, encoding="utf-8")

@@ -11,7 +11,6 @@ from eth_abi import decode
 from chain.node.desk import PRICES, deliveries, ended, running, until
 from chain.node.gateways import Kubo, helia, shelf, told
 from chain.node.test_crashes import ALL
-from chain.node.test_several_nodes import free_ports
 from chain.world import ADMIN, ALICE, MODEL, NODE, OPERATOR, question
 from prepaid.chain.connection import Chain
 from prepaid.chain.content import content_id_of, decode_content_id, fetch_content
@@ -187,13 +186,12 @@ async def test_the_local_chain_s_node_draws(tmp_path):
         await stage.welcome(ALICE, 10)
         await stage.welcome(OPERATOR)
         await (await stage.ai_of(ADMIN)).register_node("system", "node-1", OPERATOR.address)
-        (port,) = free_ports(1)
-        settings = await stages.node_settings(stage, tmp_path, stages.NODE, "10 USDT", port)
-        async with stages.running_node(settings, OPERATOR):
+        settings = await stages.node_settings(stage, tmp_path, stages.NODE, "10 USDT", serve_port=0)
+        async with stages.running_node(settings, OPERATOR) as node:
             ai = await stage.ai_of(ALICE)
             asked = replace(question("Draw a cat.", price=stages.PRICE), call_type=CallType.IPFS)
             session_id = await ai.start_user_session("10 USDT")
             request = await ai.request(session_id, stages.MODEL, [stages.NODE], asked)
             response = (await ai.settled(request, timeout_seconds=30)).response
-            picture = await fetch_content(decode_content_id(response.response), f"http://127.0.0.1:{port}")
+            picture = await fetch_content(decode_content_id(response.response), node.gateway_url)
     assert picture == drawing("Draw a cat.")

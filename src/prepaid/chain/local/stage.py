@@ -26,7 +26,17 @@ from prepaid.chain.wallets import Wallet
 from prepaid.config import ChainSettings, NodeSettings, Settings
 from prepaid.sessions.manager import SessionManager
 
-__all__ = ["MODEL", "NODE", "NODE_USER", "PRICE", "Stage", "node_settings", "running_node", "set_stage"]
+__all__ = [
+    "MODEL",
+    "NODE",
+    "NODE_USER",
+    "PRICE",
+    "RunningNode",
+    "Stage",
+    "node_settings",
+    "running_node",
+    "set_stage",
+]
 
 MODEL: Final = "gpt-3.5-turbo"
 """What it is called on the chain; the offline model answers for it."""
@@ -119,16 +129,28 @@ async def node_settings(
     )
 
 
-@asynccontextmanager
-async def running_node(settings: Settings, operator: Wallet) -> AsyncGenerator[asyncio.Task[None]]:
-    """A node in this process, as long as the block lasts; what ends it early is raised at the end.
+@dataclass(frozen=True, slots=True)
+class RunningNode:
+    """``task`` ends when the node does. ``gateway_url`` is where it serves content, if it does."""
 
-    Yields what ends when the node does.
-    """
+    task: asyncio.Task[None]
+    gateway_url: str | None
+
+
+@asynccontextmanager
+async def running_node(settings: Settings, operator: Wallet) -> AsyncGenerator[RunningNode]:
+    """A node in this process, as long as the block lasts; what ends it early is raised at the end."""
     stop = asyncio.Event()
-    running = asyncio.create_task(run_node(settings, stop, operator))
+    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(run_node(settings, stop, operator, port.set_result))
+    gateway = None
     try:
-        yield running
+        if settings.node.serve_port is not None:
+            await asyncio.wait((task, port), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                await task
+            gateway = f"http://127.0.0.1:{port.result()}"
+        yield RunningNode(task, gateway)
     finally:
         stop.set()
-        await running
+        await task

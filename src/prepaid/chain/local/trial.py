@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import shlex
@@ -14,7 +13,16 @@ from typing import Any, Final
 
 from prepaid.chain.connection import Chain
 from prepaid.chain.local.chain import Engine, local_chain
-from prepaid.chain.local.stage import MODEL, NODE, PRICE, Stage, node_settings, running_node, set_stage
+from prepaid.chain.local.stage import (
+    MODEL,
+    NODE,
+    PRICE,
+    RunningNode,
+    Stage,
+    node_settings,
+    running_node,
+    set_stage,
+)
 from prepaid.chain.wallets import KeyWallet
 from prepaid.errors import ConfigError
 
@@ -28,12 +36,12 @@ _ROLES: Final = ("account", "administrator", "operator")
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What runs. ``wallets`` are by role; ``node`` ends when the node does, with its error."""
+    """What runs. ``wallets`` are by role."""
 
     stage: Stage
     folder: Path
     wallets: dict[str, KeyWallet]
-    node: asyncio.Task[None]
+    node: RunningNode
 
     @property
     def environment(self) -> Path:
@@ -56,6 +64,7 @@ class Trial:
             **{role: wallet.address for role, wallet in self.wallets.items()},
             "account_units": _USDT * 10**6,
             "node": NODE,
+            "gateway_url": self.node.gateway_url,
             "model": MODEL,
             "price": asdict(PRICE) | {"apis": sorted(each.name for each in PRICE.apis)},
             "folder": str(self.folder),
@@ -110,9 +119,11 @@ def _write_keys(ready: Trial) -> None:
         "PREPAID_CHAIN__SESSION_MANAGER": told["session_manager"],
         "PREPAID_CHAIN__KEYSTORE": told["keystores"]["account"],
         "PREPAID_CHAIN__PASSWORD_FILE": told["password_file"],
+        "PREPAID_CHAIN__POLL_SECONDS": _POLL_SECONDS,
         "PREPAID_DEFAULT_MODEL": MODEL,
         "TOKEN": told["token"],
         "ACCOUNT": told["account"],
+        "GATEWAY": told["gateway_url"],
     }
     lines = [f"{name}={shlex.quote(str(value))}" for name, value in variables.items()]
     _write(ready.environment, "\n".join(lines))

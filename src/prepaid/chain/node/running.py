@@ -37,10 +37,16 @@ _DROP_EVERY_SECONDS: Final = 3_600.0
 _logger = logging.getLogger("prepaid.node")
 
 
-async def run_node(settings: Settings, stop: asyncio.Event, wallet: Wallet | None = None) -> None:
+async def run_node(
+    settings: Settings,
+    stop: asyncio.Event,
+    wallet: Wallet | None = None,
+    on_serving: Callable[[int], object] | None = None,
+) -> None:
     """Answer requests until ``stop`` is set; models that were asked by then may finish.
 
-    ``wallet`` operates the node on every chain, instead of what the settings name.
+    ``wallet`` operates the node on every chain, instead of what the settings name. ``on_serving`` is told the
+    port, once it serves at one.
 
     Raises:
         ConfigError, ChainError, StoreError: it cannot start; the error says why.
@@ -67,7 +73,9 @@ async def run_node(settings: Settings, stop: asyncio.Event, wallet: Wallet | Non
             seals = Seals(journal, settings.node.name or "", served)
             server = NodeServer(seals.routes() + ([] if store is None else ContentGateway(store).routes()))
             opened.push_async_callback(server.aclose)
-            await server.start(settings.node.serve_host, settings.node.serve_port)
+            port = await server.start(settings.node.serve_host, settings.node.serve_port)
+            if on_serving is not None:
+                on_serving(port)
         await _until(stop, works)
 
 

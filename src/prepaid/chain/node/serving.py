@@ -26,8 +26,8 @@ class NodeServer:
         application.router.add_routes(routes)
         self._runner = web.AppRunner(application, access_log=None)
 
-    async def start(self, host: str, port: int) -> None:
-        """Listen.
+    async def start(self, host: str, port: int) -> int:
+        """Listen; the port, for 0 a free one.
 
         Raises:
             ConfigError: the address cannot be listened on.
@@ -40,7 +40,9 @@ class NodeServer:
                 f"The node cannot serve at {host}:{port}: {error.strerror}.",
                 remedy="Choose another node.serve_host or node.serve_port.",
             ) from None
-        _logger.info("serving", extra={"host": host, "port": self._runner.addresses[0][1]})
+        listening: int = self._runner.addresses[0][1]
+        _logger.info("serving", extra={"host": host, "port": listening})
+        return listening
 
     async def aclose(self) -> None:
         """Stop."""

@@ -90,7 +90,7 @@ async def _run(folder: Path, port: int, engine: Engine | None, *, as_json: bool)
     with contextlib.suppress(asyncio.CancelledError):
         async with trial(folder, None if engine is None else Chosen(engine), port) as ready:
             _tell(ready, as_json=as_json)
-            await ready.node
+            await ready.node.task
 
 
 def _tell(ready: Trial, *, as_json: bool) -> None:
@@ -118,6 +118,7 @@ def _told(fields: dict[str, Any]) -> dict[str, str]:
         "session manager": fields["session_manager"],
         "account": f"{fields['account']}  ({format_amount(fields['account_units'], USDT)}, 100 ether)",
         "node": f"{fields['node']}, operated by {fields['operator']}",
+        "content gateway": f"{fields['gateway_url']}  (what the node answers by content id)",
         "model": f"{fields['model']}: {price['fee_per_byte_req']} for a byte of the question,"
         f" {price['fee_per_byte_res']} for one of the answer, at most {price['total_fee_per_res']}"
         " for an answer, in millionths of a USDT",
