@@ -35,7 +35,15 @@ ROWS = {
     "node-catching-up": "chain.rows:catching_up",
     "postgres-gateways": "gateway.crew:run",
 }
-NAMED_ONLY = {"gateway", "postgres", "postgres-hot", "postgres-gateways"}
+NAMED_ONLY = {
+    "gateway",
+    "postgres",
+    "postgres-hot",
+    "postgres-gateways",
+    "node",
+    "node-latency",
+    "node-catching-up",
+}
 """They take long, both cores, and programs that are not ours."""
 
 

@@ -423,11 +423,6 @@ COMMON = {
 
 
 class TestLedgers(Ledgers.TestCase):
-    settings = settings(max_examples=80, stateful_step_count=50, **COMMON)
-
-
-@pytest.mark.slow
-class TestLedgersLong(Ledgers.TestCase):
     settings = settings(max_examples=120, stateful_step_count=60, **COMMON)
 
 

@@ -5,7 +5,6 @@ After every step an audit finds no contradiction, and every manager says what a 
 
 from __future__ import annotations
 
-import pytest
 from chat_steps import ChatSteps
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -172,9 +171,4 @@ def limits(examples, steps):
 
 
 def test_the_machine():
-    run_state_machine_as_test(SessionMachine, settings=limits(15, 30))
-
-
-@pytest.mark.slow
-def test_the_machine_for_longer():
-    run_state_machine_as_test(SessionMachine, settings=limits(60, 60))
+    run_state_machine_as_test(SessionMachine, settings=limits(50, 50))

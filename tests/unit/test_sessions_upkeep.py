@@ -156,17 +156,17 @@ class TestCleaningUp:
         assert len(seen) == 2
 
     @pytest.mark.slow
-    async def test_1_000_of_100_000(self, tmp_path, clock, monkeypatch):
+    async def test_200_of_20_000(self, tmp_path, clock, monkeypatch):
         async with SessionManager(tmp_path / "large.db", clock=clock, auto_cleanup=False) as manager:
             store = store_of(manager)
-            for part in range(100):
+            for part in range(20):
                 first = part * 1_000
                 await asyncio.gather(*(store.submit(one_of_many(first + number)) for number in range(1_000)))
             counting = Counting(monkeypatch, store)
             clock.advance(1)
-            assert len(await manager.cleanup_old_sessions()) == 1_000
-            assert len(counting.looks) == 1_000
-            assert store.reads.tally("") == 99_000
+            assert len(await manager.cleanup_old_sessions()) == 200
+            assert len(counting.looks) == 200
+            assert store.reads.tally("") == 19_800
 
 
 def one_of_many(number):
