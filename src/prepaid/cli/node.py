@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prepaid.cli.options import START, Database, examples
+from prepaid.cli.options import START, Config, Contract, Database, Rpc, examples
 from prepaid.cli.running import must_exist, refusals_told
 
 if TYPE_CHECKING:
@@ -31,13 +31,8 @@ def add_to(app: typer.Typer) -> None:
 
 @refusals_told
 def node(
-    rpc: Annotated[
-        str | None,
-        typer.Option("--rpc", metavar="URL", help="The chain's endpoint; otherwise chain.rpc_url."),
-    ] = None,
-    contract: Annotated[
-        str | None, typer.Option("--contract", metavar="ADDRESS", help="The AI contract.")
-    ] = None,
+    rpc: Rpc = None,
+    contract: Contract = None,
     keystore: Annotated[
         Path | None, typer.Option("--keystore", metavar="FILE", help="The wallet of the node's operator.")
     ] = None,
@@ -56,12 +51,7 @@ def node(
         str | None,
         typer.Option("--session", metavar="SESSION_ID", help="The ledger session that pays for the models."),
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config", "-c", metavar="FILE", help="Otherwise PREPAID_CONFIG, or prepaid.toml here."
-        ),
-    ] = None,
+    config: Config = None,
     database: Database = None,
 ) -> None:
     """Answer the requests of contracts with models, paid on chain.

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-__all__ = ["CHECK", "MONEY", "OPERATE", "START", "AsJson", "Database", "SessionId", "UserId", "examples"]
+__all__ = [
+    "CHECK",
+    "MONEY",
+    "OPERATE",
+    "START",
+    "AsJson",
+    "Config",
+    "Contract",
+    "Database",
+    "Rpc",
+    "SessionId",
+    "UserId",
+    "examples",
+]
 
 START: Final = "Start here"
 MONEY: Final = "Sessions and money"
@@ -24,6 +38,15 @@ Database = Annotated[
         show_default=False,
     ),
 ]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", metavar="FILE", help="Otherwise PREPAID_CONFIG, or prepaid.toml here."),
+]
+Rpc = Annotated[
+    str | None,
+    typer.Option("--rpc", metavar="URL", help="The chain's endpoint; otherwise chain.rpc_url."),
+]
+Contract = Annotated[str | None, typer.Option("--contract", metavar="ADDRESS", help="The AI contract.")]
 AsJson = Annotated[
     bool,
     typer.Option("--json", help="Write one JSON value; amounts are in base units.", show_default=False),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prepaid.cli.options import START, Database, examples
+from prepaid.cli.options import START, Config, Database, examples
 from prepaid.cli.running import refusals_told, run
 
 if TYPE_CHECKING:
@@ -38,12 +38,7 @@ def serve(
     workers: Annotated[
         int | None, typer.Option("--workers", "-w", min=1, max=256, help="Processes that share the port.")
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config", "-c", metavar="FILE", help="Otherwise PREPAID_CONFIG, or prepaid.toml here."
-        ),
-    ] = None,
+    config: Config = None,
     database: Database = None,
 ) -> None:
     """Serve OpenAI's API and the REST API, paid from sessions.

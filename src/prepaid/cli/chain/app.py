@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from prepaid.cli.chain import asking, nodes, sessions, up
-from prepaid.cli.options import examples
+from prepaid.cli.options import Config, Contract, Rpc, examples
 
 __all__ = ["app"]
 
@@ -25,22 +25,12 @@ app = typer.Typer(
 
 @app.callback()
 def chain(
-    rpc: Annotated[
-        str | None,
-        typer.Option("--rpc", metavar="URL", help="The chain's endpoint; otherwise chain.rpc_url."),
-    ] = None,
-    contract: Annotated[
-        str | None, typer.Option("--contract", metavar="ADDRESS", help="The AI contract.")
-    ] = None,
+    rpc: Rpc = None,
+    contract: Contract = None,
     keystore: Annotated[
         Path | None, typer.Option("--keystore", metavar="FILE", help="The wallet that signs.")
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config", "-c", metavar="FILE", help="Otherwise PREPAID_CONFIG, or prepaid.toml here."
-        ),
-    ] = None,
+    config: Config = None,
 ) -> None:
     """Sessions in USDT on an EVM chain, and a local chain to try them on.
 
