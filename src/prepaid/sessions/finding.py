@@ -35,10 +35,10 @@ class Finding:
         Raises:
             SessionNotFound: unknown, or not this user's.
         """
-        record = self._workspace.store.reads.session(session_id) if check_id(session_id) else None
-        if record is None or (user_id is not None and record.owner != user_id):
+        found = self._workspace.store.reads.owned(session_id) if check_id(session_id) else None
+        if found is None or (user_id is not None and found.owner != user_id):
             raise SessionNotFound(session_id)
-        return self._session(record.session_id, record.owner, record.asset)
+        return self._session(found.session_id, found.owner, found.asset)
 
     async def get_user_sessions(
         self,

@@ -36,6 +36,9 @@ _SESSION = """
 
 _OWNED = "SELECT session_id, owner, asset FROM account"
 
+_NO_DEPOSIT = f"session_id NOT LIKE '{DEPOSIT_PREFIX}%'"
+"""Their ids tell them: where pages are read from the index of owners, no state is in it."""
+
 _CHAT = """
   SELECT session_id, chat_no, name, config, metadata, tags, message_max, created_ms, message_count,
          turn_count, spent, answering_ms, last_ms, open_turn, messages_from FROM chat"""
@@ -107,6 +110,12 @@ class Reads(AuditReads, KeyReads, RequestReads):
         """One session, whoever owns it."""
         row = self.row(_SESSION + " WHERE session_id = ?", (session_id,))
         return _session(row) if row else None
+
+    def owned(self, session_id: str) -> OwnedSession | None:
+        """What makes a handle of one session, whoever owns it: a look into one table instead of two."""
+        sql = f"{_OWNED} WHERE session_id = ? AND {_NO_DEPOSIT}"
+        row = self.row(sql, (session_id,))
+        return OwnedSession(*row) if row else None
 
     def sessions(
         self,
@@ -236,8 +245,7 @@ class Reads(AuditReads, KeyReads, RequestReads):
 
 def _of_any_state(owner: str | None) -> str:
     whose = "owner = :owner AND " if owner is not None else ""
-    # What tells a deposit is its id, because no state is in the index.
-    return f" WHERE {whose}session_id < :before AND session_id NOT LIKE '{DEPOSIT_PREFIX}%'"
+    return f" WHERE {whose}session_id < :before AND {_NO_DEPOSIT}"
 
 
 def _account(row: Any) -> Account:
