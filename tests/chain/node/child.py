@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 
-from prepaid.chain.node import run_node
+from prepaid.chain.ai import AiContract
+from prepaid.chain.node import Node, run_node
 from prepaid.chain.node.answering import Answering
 from prepaid.chain.node.content import ContentStore
 from prepaid.chain.node.journal import Page
@@ -15,22 +16,30 @@ from prepaid.chain.sending import Sender
 from prepaid.chain.watching import Watch
 from prepaid.config import Settings
 from prepaid.gateway import logs
+from prepaid.meter import Meter, PaidCall
 
 STEPS = {
     "event": (Page, "read_on"),
     "worth": (Page, "move"),
     "model": (Answering, "answer"),
+    "hold": (Meter, "open"),
+    "settling": (PaidCall, "settle"),
     "answer": (Page, "keep_answer"),
     "signed": (Page, "keep_sent"),
     "sent": (Sender, "push"),
     "receipt": (Watch, "_judged"),
+    "end": (Node, "_end"),
 }
 """What a node does with a request, in order; each may end before it or right after it."""
 
-ASIDE = {"content": (ContentStore, "keep")}
-"""What is done for some requests only."""
-
 KILLS = tuple(f"{when} {step}" for step in STEPS for when in ("before", "after"))
+
+ASIDE = {
+    "content": (ContentStore, "keep"),
+    "withdrawal": (AiContract, "withdraw"),
+    "expiry": (AiContract, "expire"),
+}
+"""What is done for some requests only, or beside them."""
 
 
 def run(environment, log, kill_at):
@@ -52,13 +61,24 @@ async def node():
 
 
 def arm(kill_at):
+    """Die at this step of the request that asks ``kill_at``: the traps are laid when its event is read."""
     when, step = kill_at.split()
-    owner, name = (STEPS | ASIDE)[step]
+    read_on = Page.read_on
+
+    async def deadly_from_now(self, requests, next_block):
+        if any(kill_at.encode() in each.asked.call for each in requests):
+            Page.read_on = read_on
+            lay(when, *(STEPS | ASIDE)[step])
+            return await self.read_on(requests, next_block)
+        return await read_on(self, requests, next_block)
+
+    Page.read_on = deadly_from_now
+
+
+def lay(when, owner, name):
     original = getattr(owner, name)
 
     async def deadly(self, *args, **kwargs):
-        if step == "event" and not args[0]:  # blocks without requests are read all the time
-            return await original(self, *args, **kwargs)
         if when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         done = await original(self, *args, **kwargs)

@@ -18,7 +18,7 @@ from prepaid.config import Settings
 from prepaid.store.sqlite.store import SqliteStore
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["prepaid.chain.node", "prepaid.gateway.logs"])
+PROCESSES.set_forkserver_preload(["pytest", "prepaid.chain.node", "prepaid.gateway.logs"])
 
 PRICES = {"m": {"input_per_million": "1", "output_per_million": "2"}}
 """A base unit for a token that is read, two for one that is written."""
@@ -82,7 +82,7 @@ class Desk:
         text = self.log.read_text() if self.log.exists() else ""
         return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
-    async def said(self, message, times=1, seconds=30):
+    async def said(self, message, times=1, seconds=90):
         """Wait until the node has said this so often; the lines."""
 
         async def has():
@@ -130,7 +130,7 @@ async def running(environment, monkeypatch):
         await task
 
 
-async def ended(process, seconds=30):
+async def ended(process, seconds=90):
     """Its exit code, once it has ended."""
     await asyncio.to_thread(process.join, seconds)
     assert process.exitcode is not None, "it runs on"
@@ -154,7 +154,7 @@ async def made(ai):
     return [request_of(each, log["blockNumber"], log["transactionHash"].to_0x_hex()) for each, log in told]
 
 
-async def until(condition, seconds=20):
+async def until(condition, seconds=90):
     """Wait until ``condition()`` is true."""
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 -- other processes set no events of ours
