@@ -93,6 +93,8 @@ async def test_killed_while_it_expires_what_others_left(desk, world, alice, anvi
     asked = []
     for kill_at in ("before expiry", "after expiry"):
         process = desk.start(environment, kill_at)
+        for earlier in asked:
+            await alice.settled(earlier)
         asked.append(await alice.request(session_id, MODEL, [NODE], question(kill_at)))
         await desk.said("ended", times=len(asked))
         anvil.later(3_601)
