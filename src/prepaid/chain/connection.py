@@ -11,19 +11,19 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from eth_typing import ChecksumAddress, HexStr
+from eth_typing import ChecksumAddress
 from eth_utils.address import is_address, to_checksum_address
 from web3 import AsyncWeb3
 from web3.contract import AsyncContract
-from web3.exceptions import TransactionIndexingInProgress, TransactionNotFound
 from web3.providers.async_base import AsyncBaseProvider
-from web3.types import BlockData, BlockIdentifier, RPCEndpoint, TxReceipt
+from web3.types import BlockIdentifier, RPCEndpoint
 
 from prepaid.chain.artefacts import Artefact
 from prepaid.chain.nonces import Lane
 from prepaid.chain.rpc import HttpRpc, Patience, Rpc
 from prepaid.chain.socket import SocketRpc
-from prepaid.errors import ChainMismatch, ConfigError, InvalidRequestError
+from prepaid.chain.wire import Block, Receipt, read_block, read_receipt
+from prepaid.errors import ChainError, ChainMismatch, ConfigError, InvalidRequestError
 
 __all__ = ["Chain", "as_address"]
 
@@ -44,7 +44,7 @@ class Chain:
             False  # a contract cannot make us call a URL of its choice
         )
         self._poll_seconds = poll_seconds
-        self._polling: asyncio.Task[BlockData] | None = None
+        self._polling: asyncio.Task[Block] | None = None
         self._shared: dict[str, tuple[float, asyncio.Future[Any]]] = {}
         self._lanes: dict[str, Lane] = {}
 
@@ -104,21 +104,37 @@ class Chain:
 
     async def time(self) -> int:
         """The newest block's time, by which contracts judge; Unix seconds."""
-        return int((await self.w3.eth.get_block("latest"))["timestamp"])
+        return (await self.newest()).timestamp
+
+    async def newest(self) -> Block:
+        """The newest block, asked for now.
+
+        Raises:
+            ChainError: the endpoint does not say.
+        """
+        method = RPCEndpoint("eth_getBlockByNumber")
+        answer = await self.provider.make_request(method, ["latest", False])
+        said = answer.get("result")
+        if said is None:
+            raise ChainError(
+                f"The endpoint does not tell its newest block: {str(answer.get('error'))[:200]}.",
+                remedy="Use another endpoint.",
+            )
+        return read_block(said)
 
     async def next_head(self) -> int:
         """The newest block's number after a while; all who wait share one question."""
-        return int((await self.next_block())["number"])
+        return (await self.next_block()).number
 
-    async def next_block(self) -> BlockData:
+    async def next_block(self) -> Block:
         """The newest block after a while; all who wait share one question."""
         if self._polling is None or self._polling.done():
             self._polling = asyncio.create_task(self._poll())
         return await asyncio.shield(self._polling)
 
-    async def recent_block(self) -> BlockData:
+    async def recent_block(self) -> Block:
         """The newest block, asked for not longer ago than we wait between two polls."""
-        return await self.shared("block", self._newest)
+        return await self.shared("block", self.newest)
 
     async def shared(self, what: str, ask: Callable[[], Awaitable[T]]) -> T:
         """What ``ask`` says, or said to another task not longer ago than we wait between two polls."""
@@ -151,12 +167,11 @@ class Chain:
             return int(await self.w3.eth.get_transaction_count(as_address(address), block))
         return told
 
-    async def receipt(self, tx_hash: str) -> TxReceipt | None:
+    async def receipt(self, tx_hash: str) -> Receipt | None:
         """The receipt of a transaction that is in a block."""
-        try:
-            return await self.w3.eth.get_transaction_receipt(HexStr(tx_hash))
-        except (TransactionNotFound, TransactionIndexingInProgress):
-            return None
+        method = RPCEndpoint("eth_getTransactionReceipt")
+        said = (await self.provider.make_request(method, [tx_hash])).get("result")
+        return None if said is None else read_receipt(said)  # an error: geth has not indexed it yet
 
     async def code_at(self, address: str, block: BlockIdentifier = "latest") -> bytes:
         """The contract's code; empty where there is none."""
@@ -199,12 +214,9 @@ class Chain:
     ) -> None:
         await self.aclose()
 
-    async def _poll(self) -> BlockData:
+    async def _poll(self) -> Block:
         await asyncio.sleep(self._poll_seconds)
-        return await self._newest()
-
-    async def _newest(self) -> BlockData:
-        return await self.w3.eth.get_block("latest")
+        return await self.newest()
 
 
 def as_address(text: str) -> ChecksumAddress:

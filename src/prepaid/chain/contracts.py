@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
-from eth_typing import HexStr
 from eth_utils.abi import abi_to_signature, function_signature_to_4byte_selector, get_abi_input_types
-from web3.logs import DISCARD
-from web3.types import TxParams, TxReceipt, Wei
+from web3.types import TxParams, Wei
 
 from prepaid.chain.artefacts import Artefact
 from prepaid.chain.connection import Chain, as_address
+from prepaid.chain.events import Event
 from prepaid.chain.refusals import refusals_as_ours
 from prepaid.chain.sending import Sender
+from prepaid.chain.wire import Receipt
 from prepaid.errors import ConfigError
 
 __all__ = ["Contract"]
@@ -32,6 +32,9 @@ class Contract:
         self._contract = chain.contract(made, address)
         self._sender = sender
         self._functions: dict[str, tuple[bytes, list[str]]] = {}
+        self._events = {
+            each["name"]: Event(each, chain.w3.codec) for each in made.abi if each["type"] == "event"
+        }
 
     @property
     def sender(self) -> Sender:
@@ -63,7 +66,7 @@ class Contract:
         with refusals_as_ours():
             return await self._contract.functions[function](*arguments).call(asking)
 
-    async def send(self, function: str, *arguments: Any, value_wei: int = 0) -> TxReceipt:
+    async def send(self, function: str, *arguments: Any, value_wei: int = 0) -> Receipt:
         """Call the function in a transaction, and wait until it is confirmed; its receipt.
 
         Raises:
@@ -87,13 +90,17 @@ class Contract:
 
     def events(self, receipt: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
         """The arguments of the contract's own events of this name in a receipt, in order."""
-        found = self._contract.events[name]().process_receipt(cast(TxReceipt, receipt), errors=DISCARD)
-        return [dict(event["args"]) for event in found if event["address"] == self.address]
+        event, own = self._events[name], self.address.lower()
+        return [
+            event.read(log)
+            for log in receipt["logs"]
+            if log["topics"][:1] == [event.topic] and log["address"].lower() == own
+        ]
 
-    def topic(self, event: str) -> HexStr:
+    def topic(self, event: str) -> str:
         """What the logs of this event are found by."""
-        return self._contract.events[event]().topic
+        return self._events[event].topic
 
-    def decode(self, event: str, log: Any) -> dict[str, Any]:
-        """The arguments of one log."""
-        return dict(self._contract.events[event]().process_log(log)["args"])
+    def decode(self, event: str, log: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of one log, as ``wire`` or web3 has it."""
+        return self._events[event].read(log)

@@ -34,7 +34,7 @@ async def current_gas_price(chain: Chain, limit_wei: int | None) -> GasPrice:
         ChainMismatch: the chain has no base fee.
     """
     block = await chain.recent_block()
-    base = block.get("baseFeePerGas")
+    base = block.base_fee_wei
     if base is None:
         raise ChainMismatch("The chain's gas market", "EIP-1559", "an older one")
     tip = await chain.shared("tip", lambda: _usual_tip(chain))

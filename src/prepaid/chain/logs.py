@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 
-from web3.exceptions import Web3RPCError
+from web3.types import RPCEndpoint
 
 from prepaid.chain.connection import Chain
+from prepaid.chain.wire import Log, read_log
 from prepaid.errors import ChainError, ChainUnreachable
 
 __all__ = ["Logs"]
 
+_GET_LOGS: Final = RPCEndpoint("eth_getLogs")
 _BLOCKS_AT_FIRST: Final = 1_000
 _BLOCKS_MAX: Final = 10_000
 
@@ -25,7 +27,7 @@ class Logs:
 
     async def between(
         self, address: str, topics: Sequence[Any], first: int, last: int
-    ) -> AsyncGenerator[tuple[list[Any], int]]:
+    ) -> AsyncGenerator[tuple[list[Log], int]]:
         """The logs of ``first`` to ``last``, piece by piece, each with the last block of the piece.
 
         Raises:
@@ -41,18 +43,18 @@ class Logs:
                 "toBlock": hex(until),
             }
             try:
-                found = list(await self._chain.w3.eth.get_logs(query))
-            except Web3RPCError as error:
-                if until == first:
-                    raise ChainError(
-                        f"The endpoint gives no logs of block {first}: {str(error)[:200]}.",
-                        remedy="Use an endpoint that keeps the logs of this block.",
-                    ) from error
-                self._blocks = max((until - first + 1) // 2, 1)
-                continue
+                answer = await self._chain.provider.make_request(_GET_LOGS, [query])
             except ChainUnreachable:
                 self._blocks = max(self._blocks // 2, 1)
                 raise
+            if "result" not in answer:
+                if until == first:
+                    raise ChainError(
+                        f"The endpoint gives no logs of block {first}: {str(answer.get('error'))[:200]}.",
+                        remedy="Use an endpoint that keeps the logs of this block.",
+                    )
+                self._blocks = max((until - first + 1) // 2, 1)
+                continue
             self._blocks = min(self._blocks + self._blocks // 2 + 1, _BLOCKS_MAX)
-            yield found, until
+            yield [read_log(each) for each in answer["result"] or ()], until
             first = until + 1

@@ -13,7 +13,7 @@ from typing import Any, Final
 from eth_utils.crypto import keccak
 from hexbytes import HexBytes
 from web3.exceptions import TransactionNotFound, Web3RPCError
-from web3.types import RPCEndpoint, TxReceipt
+from web3.types import RPCEndpoint
 
 from prepaid.chain.connection import Chain
 from prepaid.chain.fees import GasPrice, current_gas_price
@@ -21,6 +21,7 @@ from prepaid.chain.nonces import Lane
 from prepaid.chain.refusals import refusals_as_ours
 from prepaid.chain.wallets import Wallet
 from prepaid.chain.watching import Attempt, Recorder, Watch
+from prepaid.chain.wire import Receipt
 from prepaid.errors import ChainError, ChainUnreachable, EtherTooLow, TransactionReplaced
 
 __all__ = ["Policy", "Sender"]
@@ -60,7 +61,7 @@ class Sender:
 
     async def send(
         self, call: Mapping[str, Any], record: Recorder | None = None, *, gas: int | None = None
-    ) -> TxReceipt:
+    ) -> Receipt:
         """Send ``call`` (``to``, ``data``, ``value``) and wait until it is confirmed; its receipt.
 
         ``record`` is awaited with what is signed before it is sent, for ``resume`` after a crash. ``gas`` is
@@ -81,7 +82,7 @@ class Sender:
 
     async def resume(
         self, draft: Mapping[str, Any], attempt: Attempt, record: Recorder | None = None
-    ) -> TxReceipt:
+    ) -> Receipt:
         """See a transaction through that was recorded, and perhaps sent, before a crash; as ``send``."""
         lane = self.chain.lane(self.wallet.address)
         lane.sent(attempt.nonce)

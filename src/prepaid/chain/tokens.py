@@ -12,12 +12,12 @@ from decimal import Decimal
 from typing import Any, Final
 
 from eth_account.messages import encode_typed_data
-from web3.types import TxReceipt
 
 from prepaid.chain.artefacts import artefact
 from prepaid.chain.connection import Chain, as_address
 from prepaid.chain.contracts import Contract
 from prepaid.chain.sending import Sender
+from prepaid.chain.wire import Receipt
 from prepaid.errors import ChainError, ChainMismatch, ContractReverted, InsufficientFunds
 from prepaid.money import Currency, parse_amount
 
@@ -124,7 +124,7 @@ class Token:
         """What ``spender`` may take from ``owner``, in base units."""
         return int(await self._contract.call("allowance", as_address(owner), as_address(spender)))
 
-    async def transfer(self, to: str, amount: Amount) -> TxReceipt:
+    async def transfer(self, to: str, amount: Amount) -> Receipt:
         """Pay from the wallet.
 
         Raises:
@@ -134,7 +134,7 @@ class Token:
         await self._require(units)
         return await self._contract.send("transfer", as_address(to), units)
 
-    async def approve(self, spender: str, amount: Amount) -> TxReceipt:
+    async def approve(self, spender: str, amount: Amount) -> Receipt:
         """Allow ``spender`` to take this much, instead of whatever it was allowed before."""
         units = self.units(amount)
         if await self.allowance(self._contract.caller, spender) > 0:

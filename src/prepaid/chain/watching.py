@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from web3.exceptions import Web3RPCError
-from web3.types import BlockData, TxReceipt
 
 from prepaid.chain.fees import GasPrice, current_gas_price, raised
 from prepaid.chain.refusals import refusals_as_ours
+from prepaid.chain.wire import Block, Receipt
 from prepaid.errors import (
     ChainUnreachable,
     ContractReverted,
@@ -63,10 +63,10 @@ class Watch:
         self._deadline = self._sent_at + sender.policy.timeout_seconds
         self._mined_in: int | None = None
         self._was_taken_back = False
-        self._looked_at: bytes | None = None
+        self._looked_at: str | None = None
         self._strikes = 0
 
-    async def until_confirmed(self) -> TxReceipt:
+    async def until_confirmed(self) -> Receipt:
         """The receipt, once as many blocks have it as the policy says.
 
         Raises:
@@ -87,16 +87,16 @@ class Watch:
                 raise self._out_of_time(silence)
             newest = self._chain.next_block
 
-    async def _look(self, newest: BlockData) -> TxReceipt | None:
+    async def _look(self, newest: Block) -> Receipt | None:
         """The receipt, if it is confirmed; else do what helps. While no block comes, there is nothing new."""
         is_stuck = time.monotonic() - self._sent_at >= self._sender.policy.bump_after_seconds
-        if newest["hash"] == self._looked_at and not is_stuck and not self._strikes:
+        if newest.hash == self._looked_at and not is_stuck and not self._strikes:
             return None
         receipt = await self._receipt()
         self._was_taken_back = receipt is None and self._mined_in is not None
         if receipt is not None:
             self._mined_in, self._strikes = receipt["blockNumber"], 0
-            deep = newest["number"] - receipt["blockNumber"] + 1
+            deep = newest.number - receipt["blockNumber"] + 1
             if max(deep, 1) >= self._sender.policy.confirmations:
                 return receipt
         else:
@@ -105,10 +105,10 @@ class Watch:
                 await self._bump()
             elif not self._strikes and not await self._is_waiting():
                 await self._hand_in_again()  # a node forgets, and takes blocks back
-        self._looked_at = newest["hash"]
+        self._looked_at = newest.hash
         return None
 
-    async def _receipt(self) -> TxReceipt | None:
+    async def _receipt(self) -> Receipt | None:
         for attempt in reversed(self._attempts):
             receipt = await self._chain.receipt(attempt.tx_hash)
             if receipt is not None:
@@ -163,7 +163,7 @@ class Watch:
         except Web3RPCError:
             await asyncio.sleep(0)  # why not shows in the number, or in time
 
-    async def _judged(self, receipt: TxReceipt) -> TxReceipt:
+    async def _judged(self, receipt: Receipt) -> Receipt:
         """The receipt of a success.
 
         Raises:

@@ -172,7 +172,7 @@ class Requests(Sessions):
     def requests_in(self, receipt: Mapping[str, Any]) -> list[Request]:
         """The requests that a transaction made, in order."""
         made = self.contract.events(receipt, "RequestMade")
-        tx_hash = receipt["transactionHash"].to_0x_hex()
+        tx_hash = receipt["transactionHash"]
         return [request_of(told, receipt["blockNumber"], tx_hash) for told in made]
 
     async def find_request(self, request_id: str, *, blocks_back: int = _BLOCKS_BACK) -> Request:
@@ -188,7 +188,7 @@ class Requests(Sessions):
             async for logs, _ in pieces:
                 for log in logs:
                     told = self.contract.decode("RequestMade", log)
-                    return request_of(told, log["blockNumber"], log["transactionHash"].to_0x_hex())
+                    return request_of(told, log["blockNumber"], log["transactionHash"])
         raise RequestNotFound(request_id)
 
     async def fetch_response(self, request_id: str) -> Response:

@@ -79,7 +79,7 @@ class Checking:
         if terms.aggregation not in _ONE_ANSWER or (terms.quorum > 1 and not self._settings.peers):
             return Unfit(f"{terms.aggregation.name} of {terms.redundancy} takes more than one node")
         block = await self._ai.contract.chain.recent_block()
-        if terms.deadline - int(block["timestamp"]) < self._settings.deadline_margin_seconds:
+        if terms.deadline - block.timestamp < self._settings.deadline_margin_seconds:
             return Unfit("its deadline is too near")
         if terms.quorum > 1 and not await self._is_trusted(terms.trusted):
             return Unfit("it does not trust this node")

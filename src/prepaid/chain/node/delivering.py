@@ -139,7 +139,7 @@ class Delivering:
 
     def _told(self, log: Any, answer: Answer | None) -> Ended:
         contract = self._ai.contract
-        if log["topics"][0].to_0x_hex() == contract.topic("RequestExpired"):
+        if log["topics"][0] == contract.topic("RequestExpired"):
             return Ended(State.EXPIRED, "it expired")
         told = contract.decode("ResponseDelivered", log)
         given = (told["status"], told["message"], told["response"])

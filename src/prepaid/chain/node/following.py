@@ -78,7 +78,7 @@ class Follower:
         self._confirmations = confirmations
         self._lookback_blocks = lookback_blocks
         self._logs = Logs(ai.contract.chain)
-        self._seen_head: bytes | None = None
+        self._seen_head: str | None = None
 
     async def news(self) -> AsyncGenerator[list[str]]:
         """Ids of requests to work on, up to what is confirmed now, in pieces that are remembered by then.
@@ -86,16 +86,16 @@ class Follower:
         Raises:
             ChainUnreachable, ChainError: it goes on from where it was the next time.
         """
-        head = await self._ai.contract.chain.w3.eth.get_block("latest")
-        if head["hash"] == self._seen_head:
+        head = await self._ai.contract.chain.newest()
+        if head.hash == self._seen_head:
             return
-        safe = head["number"] - self._confirmations + 1
+        safe = head.number - self._confirmations + 1
         first = await self._begin(safe)
         topics = [self._ai.contract.topic("RequestMade")]
         async with aclosing(self._logs.between(self._ai.address, topics, first, safe)) as pieces:
             async for logs, until in pieces:
                 yield await self._page.read_on(self._requests(logs), until + 1)
-        self._seen_head = bytes(head["hash"])
+        self._seen_head = head.hash
 
     async def _begin(self, safe: int) -> int:
         next_block = await self._page.next_block()
@@ -108,7 +108,7 @@ class Follower:
         for log in logs:
             try:
                 told = self._ai.contract.decode("RequestMade", log)
-                found.append(request_of(told, log["blockNumber"], log["transactionHash"].to_0x_hex()))
+                found.append(request_of(told, log["blockNumber"], log["transactionHash"]))
             except Exception:  # noqa: BLE001 -- by what is wrong, a log fails in many ways
                 _logger.warning("unreadable request", extra={"block": log.get("blockNumber")})
         return found

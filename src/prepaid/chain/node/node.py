@@ -174,7 +174,7 @@ class Node:
 
     async def _late(self, request: Request) -> Ended | None:
         """Whether it is too late for a request that was found worth answering before."""
-        if (await self._chain.recent_block())["timestamp"] > request.terms.deadline:
+        if (await self._chain.recent_block()).timestamp > request.terms.deadline:
             return Ended(State.EXPIRED, "its deadline passed before it was answered")
         return None
 
