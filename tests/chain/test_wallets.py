@@ -139,6 +139,24 @@ async def test_a_key_is_told_nowhere(caplog):
             leak(own)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"data": "0x", "value": 2**255},
+        {"data": "0x" + "ab" * 700, "nonce": 2**40, "gas": 30_000_000},
+        {"data": b"\x00\x01", "maxFeePerGas": 2**90, "maxPriorityFeePerGas": 0, "chainId": 2**60},
+    ],
+)
+async def test_it_signs_as_eth_account_does(change):
+    """To the byte; a contract's creation, which has no addressee, too."""
+    fees = {"maxFeePerGas": 2 * 10**9, "maxPriorityFeePerGas": 10**9}
+    asked = {"gas": 21_000, "nonce": 0, "chainId": 1, "type": 2, "value": 0} | fees | change
+    for each in (asked, {"to": BOB.address} | asked):
+        ours = await KeyWallet(KEY).sign_transaction(each)
+        assert ours == bytes(Account.from_key(KEY).sign_transaction(each).raw_transaction)
+
+
 class Signer:
     """A signer over HTTP, with a key of its own; ``spoil`` changes what it is asked before it signs."""
 

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
+from prepaid.chain.signing import signed
 from prepaid.errors import WalletUnusable
 
 __all__ = [
@@ -139,7 +140,7 @@ class KeyWallet:
 
     async def sign_transaction(self, transaction: Mapping[str, Any]) -> bytes:
         """The signed transaction, ready to be sent."""
-        return bytes(self._account.sign_transaction(dict(transaction)).raw_transaction)
+        return signed(self._account, transaction)
 
     async def sign_typed_data(self, typed: Mapping[str, Any]) -> bytes:
         """The signature of an EIP-712 message."""
