@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from eth_abi.codec import ABICodec
 from eth_utils.abi import event_abi_to_log_topic, get_abi_input_types
-from eth_utils.address import to_checksum_address
 
+from prepaid.chain.values import address_of
 from prepaid.errors import ChainError
 
 __all__ = ["Event"]
@@ -46,7 +46,7 @@ class Event:
         found = (self._of_topic(kind, each) for kind, each in pairs)
         values = dict(zip(self._told, told, strict=True)) | dict(zip(self._found, found, strict=True))
         for name in self._addresses:
-            values[name] = to_checksum_address(values[name])
+            values[name] = address_of(values[name])
         return {name: values[name] for name in self._names}
 
     def _of_topic(self, kind: str, topic: bytes) -> Any:

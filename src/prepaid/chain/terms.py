@@ -8,9 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from eth_utils.address import to_checksum_address
-
-from prepaid.chain.values import CallBack
+from prepaid.chain.values import CallBack, address_of
 from prepaid.errors import InvalidRequestError
 from prepaid.routing import Aggregation
 
@@ -63,9 +61,9 @@ class Terms:
         return cls(
             session_id=_number(words[0]),
             content=_id(words[1]),
-            user=to_checksum_address(user[:20]),
+            user=address_of(user[:20]),
             callback_wei=_number(user[20:]),
-            callback=CallBack(fees[24:28], fees[28:], to_checksum_address(target[:20])),
+            callback=CallBack(fees[24:28], fees[28:], address_of(target[:20])),
             request_fee=_number(target[20:]),
             fee_per_byte_res=_number(fees[:12]),
             total_fee_per_res=_number(fees[12:24]),

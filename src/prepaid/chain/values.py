@@ -10,10 +10,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError, EncodingError
+from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from prepaid.errors import InvalidRequestError
@@ -30,6 +32,7 @@ __all__ = [
     "RequestOptions",
     "Response",
     "ResponseStatus",
+    "address_of",
     "as_id",
     "decode_text",
     "encode_prompt",
@@ -40,6 +43,7 @@ __all__ = [
 NOBODY: Final = "0x0000000000000000000000000000000000000000"
 _ID: Final = re.compile(r"0x[0-9a-fA-F]{64}")
 _SYSTEM: Final = "system"
+_ADDRESSES_MAX: Final = 4_096
 
 
 class CallType(IntEnum):
@@ -177,6 +181,12 @@ class ChainModel:
         """From the contract's order."""
         request, response, total, bits = words
         return cls(request, response, total, frozenset(api for api in CallType if bits >> api & 1))
+
+
+@lru_cache(_ADDRESSES_MAX)
+def address_of(content: bytes | str) -> str:
+    """An address with its checksum, of which web3 makes a hash; the same few come again and again."""
+    return str(to_checksum_address(content))
 
 
 def as_id(name: str) -> str:

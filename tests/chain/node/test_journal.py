@@ -34,7 +34,7 @@ async def test_everything_is_there_again(asked, sent, tmp_path, world):
     journal = Journal(path)
     page = journal.page(1, world.ai)
     assert await page.next_block() is None
-    assert await page.read_on([asked], 12) == [asked.request_id]
+    assert await page.read_on([asked], 12) == [(asked.request_id, State.SEEN)]
     await page.move(asked.request_id, State.ANSWERING)
     await page.keep_answer(asked.request_id, success("é"))
     await page.keep_sent(asked.request_id, sent)
@@ -58,11 +58,12 @@ async def test_everything_is_there_again(asked, sent, tmp_path, world):
 async def test_an_event_twice_is_a_request_once(asked, tmp_path, world):
     journal = Journal(tmp_path / "node.db")
     page = journal.page(1, world.ai)
-    assert await page.read_on([asked, asked], 12) == [asked.request_id]
+    assert await page.read_on([asked, asked], 12) == [(asked.request_id, State.SEEN)]
     for state in State:
         await page.move(asked.request_id, state)
-        back = [asked.request_id] if state is State.GONE else []
-        assert await page.read_on([asked], 12) == back
+        is_gone = state is State.GONE
+        assert await page.gone() == ({asked.request_id} if is_gone else set())
+        assert await page.read_on([asked], 12) == ([(asked.request_id, State.SEEN)] if is_gone else [])
     assert await page.forget(asked.block_number + 1) == 1
     assert await page.find(asked.request_id) is None
     journal.close()
@@ -76,7 +77,7 @@ async def test_what_was_gone_comes_back_with_its_answer(asked, sent, tmp_path, w
     await page.keep_answer(asked.request_id, success())
     await page.keep_sent(asked.request_id, sent)
     await page.move(asked.request_id, State.GONE)
-    await page.read_on([asked], 13)
+    assert await page.read_on([asked], 13) == [(asked.request_id, State.ANSWERED)]
     entry = await page.entry(asked.request_id)
     assert (entry.state, entry.answer, entry.sent) == (State.ANSWERED, success(), None)
     journal.close()

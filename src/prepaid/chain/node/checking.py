@@ -118,12 +118,14 @@ class Checking:
     async def _neighbours(self) -> int:
         """How many nodes our namespace has; it may be told late, since it only says whose turn it is."""
         if time.monotonic() >= self._counted_until:
-            own = await self._ai.node_of(self._node_id)
-            namespace_id = own.namespace_id
-            found = None if namespace_id is None else await self._ai.namespace_of(namespace_id)
-            self._nodes = 1 if found is None else found.nodes
+            self._nodes = await self._ai.contract.chain.shared(f"beside {self._node_id}", self._counted)
             self._counted_until = time.monotonic() + _COUNT_SECONDS
         return self._nodes
+
+    async def _counted(self) -> int:
+        namespace_id = (await self._ai.node_of(self._node_id)).namespace_id
+        found = None if namespace_id is None else await self._ai.namespace_of(namespace_id)
+        return 1 if found is None else found.nodes
 
     async def _rehearsed(self, request: Request) -> int:
         """What the longest answer's transaction costs in wei, if the contract would take it."""

@@ -12,14 +12,15 @@ import contextlib
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Final
 
 from prepaid.chain.ai import AiContract, Request
 from prepaid.chain.ai.requests import request_of
 from prepaid.chain.connection import Chain
 from prepaid.chain.logs import Logs
-from prepaid.chain.node.journal import Page
+from prepaid.chain.node.journal import Page, State
 from prepaid.chain.socket import SocketRpc
+from prepaid.chain.wire import Log
 from prepaid.errors import ChainUnreachable
 
 __all__ = ["BLOCKS_AGAIN", "Follower", "Heads"]
@@ -79,9 +80,11 @@ class Follower:
         self._lookback_blocks = lookback_blocks
         self._logs = Logs(ai.contract.chain)
         self._seen_head: str | None = None
+        self._read: dict[tuple[str, int], int] = {}
+        """Logs of the last few blocks, which are read again: by block and place; their blocks' numbers."""
 
-    async def news(self) -> AsyncGenerator[list[str]]:
-        """Ids of requests to work on, up to what is confirmed now, in pieces that are remembered by then.
+    async def news(self) -> AsyncGenerator[list[tuple[str, State]]]:
+        """Requests to work on, up to what is confirmed now, in pieces that are remembered by then.
 
         Raises:
             ChainUnreachable, ChainError: it goes on from where it was the next time.
@@ -94,7 +97,10 @@ class Follower:
         topics = [self._ai.contract.topic("RequestMade")]
         async with aclosing(self._logs.between(self._ai.address, topics, first, safe)) as pieces:
             async for logs, until in pieces:
-                yield await self._page.read_on(self._requests(logs), until + 1)
+                fresh = await self._fresh(logs)
+                news = await self._page.read_on(self._requests(fresh), until + 1)
+                self._keep(fresh, until + 1 - BLOCKS_AGAIN)
+                yield news
         self._seen_head = head.hash
 
     async def _begin(self, safe: int) -> int:
@@ -102,7 +108,23 @@ class Follower:
         back = self._lookback_blocks if next_block is None else BLOCKS_AGAIN
         return max(min(safe if next_block is None else next_block, safe + 1) - back, 0)
 
-    def _requests(self, logs: Sequence[Any]) -> list[Request]:
+    async def _fresh(self, logs: Sequence[Log]) -> list[Log]:
+        """Those that were not read before, or tell of requests that were gone since."""
+        if all((log["blockHash"], log["logIndex"]) not in self._read for log in logs):
+            return list(logs)
+        gone = await self._page.gone()
+        return [
+            log
+            for log in logs
+            if (log["blockHash"], log["logIndex"]) not in self._read or log["topics"][1] in gone
+        ]
+
+    def _keep(self, logs: Sequence[Log], first: int) -> None:
+        """Know these again, and no block before ``first``."""
+        self._read |= {(log["blockHash"], log["logIndex"]): log["blockNumber"] for log in logs}
+        self._read = {place: number for place, number in self._read.items() if number >= first}
+
+    def _requests(self, logs: Sequence[Log]) -> list[Request]:
         """What the logs tell; one that cannot be read is left to others, who may be newer."""
         found = []
         for log in logs:

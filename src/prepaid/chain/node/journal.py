@@ -113,17 +113,18 @@ class Page:
         query = f"SELECT next_block FROM place WHERE {_HERE}"
         return await self._journal.run(lambda books: books.execute(query, self._here).get)
 
-    async def read_on(self, requests: Iterable[Request], next_block: int) -> list[str]:
+    async def read_on(self, requests: Iterable[Request], next_block: int) -> list[tuple[str, State]]:
         """Remember requests and that all blocks before ``next_block`` were read, as one.
 
-        Returns the ids of those that are to be worked on: new, or back after they were gone.
+        Returns the ids of those that are to be worked on, with where they stand: new, or back after they were
+        gone.
         """
         rows = [(*self._here, each.request_id, each.block_number, made_text(each)) for each in requests]
 
-        def write(books: apsw.Connection) -> list[str]:
-            news = [row[2] for row in rows if books.execute(_SEE, row).fetchall()]
+        def write(books: apsw.Connection) -> list[tuple[str, State]]:
+            told = [(row[2], books.execute(_SEE, row).get) for row in rows]
             books.execute("INSERT OR REPLACE INTO place VALUES (?, ?, ?)", (*self._here, next_block))
-            return news
+            return [(request_id, State(state)) for request_id, state in told if state is not None]
 
         return await self._journal.run(write)
 
@@ -154,6 +155,11 @@ class Page:
         states = f"('{State.DECLINED}', '{State.EXPIRED}')"
         query = f"SELECT request_id FROM request WHERE {_HERE} AND state IN {states} ORDER BY block"
         return [str(request_id) for (request_id,) in await self._rows(query)]
+
+    async def gone(self) -> set[str]:
+        """Ids of requests that the chain did not know any more."""
+        query = f"SELECT request_id FROM request WHERE {_HERE} AND state = '{State.GONE}'"
+        return {str(request_id) for (request_id,) in await self._rows(query)}
 
     async def counts(self) -> dict[State, int]:
         """How many requests stand where."""

@@ -117,8 +117,8 @@ class Node:
             try:
                 async with aclosing(self._follower.news()) as pieces:
                     async for news in pieces:
-                        for request_id in news:
-                            self._queue_of((await self._page.entry(request_id)).state).put_nowait(request_id)
+                        for request_id, state in news:
+                            self._queue_of(state).put_nowait(request_id)
             except Exception as error:  # noqa: BLE001 -- a node outlives whatever an endpoint does
                 _logger.warning("cannot read the chain", extra=self._told | told_of(error))
             await heads.wait()
