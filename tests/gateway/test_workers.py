@@ -7,6 +7,7 @@ import re
 import select
 import signal
 import subprocess
+import time
 
 import httpx
 import pytest
@@ -87,6 +88,15 @@ def test_a_worker_that_is_killed_is_replaced_and_what_it_counted_stays(lasting):
     assert number(lasting, 'prepaid_http_requests_total{method="GET",route="/healthz"') == counted + 40
     connections = lasting.wait_until(lambda: number(lasting, "prepaid_http_connections"))
     assert connections < 10
+
+
+def test_a_worker_that_says_nothing_for_a_while_is_no_dead_one(lasting):
+    before = set(lasting.workers())
+    os.kill(min(before), signal.SIGSTOP)
+    time.sleep(6)  # uvicorn itself gives up after five seconds, and a busy machine takes them to start one
+    os.kill(min(before), signal.SIGCONT)
+    ask(lasting, 20)
+    assert set(lasting.workers()) == before
 
 
 def test_sighup_replaces_all_while_they_serve(lasting):

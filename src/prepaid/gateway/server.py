@@ -31,6 +31,10 @@ _BACKLOG: Final = 2048
 _KEEP_ALIVE_NEVER: Final = 2**31
 """Seconds after which uvicorn would close an idle connection: ``GuardedProtocol`` does."""
 
+_WORKER_SILENT_SECONDS: Final = 30
+"""After which a worker is taken for stuck, and replaced. It is silent while it imports: uvicorn's own five seconds
+kill every worker of a busy machine before it can begin, again and again."""
+
 _logger = logging.getLogger("prepaid.gateway")
 
 
@@ -116,6 +120,7 @@ def _config(settings: Settings) -> uvicorn.Config:
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_NEVER,
         timeout_graceful_shutdown=math.ceil(settings.gateway.grace_seconds),
+        timeout_worker_healthcheck=_WORKER_SILENT_SECONDS,
         callback_notify=leave_with_parent,
         timeout_notify=1,
     )
