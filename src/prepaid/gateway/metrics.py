@@ -6,6 +6,7 @@ numbers to files there, and whoever is asked adds up all of them, those of worke
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -47,18 +48,25 @@ class Metrics:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"prepaid_{name}", text, labels, registry=registry, multiprocess_mode="livesum")
 
-        self._requests = counter("http_requests", "Requests answered.", "method", "route", "status")
-        self._seconds = Histogram(
+        seconds = Histogram(
             "prepaid_http_request_seconds",
             "From the first byte of a request's body to the last of its reply.",
             ["route"],
             buckets=_SECONDS,
             registry=registry,
         )
-        self._captured = counter("captured_base_units", "What requests cost.", "model")
-        self._shortfall = counter("shortfall_base_units", "Billed above the hold: our loss.", "model")
-        self._exposure = counter("exposure_base_units", "Delivered but not paid for: our loss.", "model")
-        self._units = counter("model_units", "Tokens or bytes paid for.", "model", "direction")
+        requests = counter("http_requests", "Requests answered.", "method", "route", "status")
+        captured = counter("captured_base_units", "What requests cost.", "model")
+        shortfall = counter("shortfall_base_units", "Billed above the hold: our loss.", "model")
+        exposure = counter("exposure_base_units", "Delivered but not paid for: our loss.", "model")
+        units = counter("model_units", "Tokens or bytes paid for.", "model", "direction")
+        # Looking a label up costs twice what counting does, and every request counts six times.
+        self._requests = functools.cache(requests.labels)
+        self._seconds = functools.cache(seconds.labels)
+        self._captured = functools.cache(captured.labels)
+        self._shortfall = functools.cache(shortfall.labels)
+        self._exposure = functools.cache(exposure.labels)
+        self._units = functools.cache(units.labels)
         self._upstream_failures = counter("upstream_failures", "Attempts that failed.", "upstream")
         self._circuit_open = gauge("upstream_circuit_open", "1 where an upstream is left alone.", "upstream")
         self._in_flight = gauge("http_requests_in_flight", "Requests being answered.")
@@ -71,18 +79,18 @@ class Metrics:
     def note(self, request: Request, seconds: float) -> None:
         """A request is answered. A reply that never began counts as status 499."""
         route = request.route or "(none)"
-        self._requests.labels(request.method, route, str(request.status or 499)).inc()
-        self._seconds.labels(route).observe(seconds)
+        self._requests(request.method, route, str(request.status or 499)).inc()
+        self._seconds(route).observe(seconds)
 
     def note_settled(self, call: PaidCall, work: Settle | Release, settled: Settled) -> None:
         """A model call has cost something, or failed."""
         if isinstance(work, Release):
-            self._exposure.labels(call.quoted.model).inc(work.loss)
+            self._exposure(call.quoted.model).inc(work.loss)
             return
-        self._captured.labels(work.model).inc(settled.captured)
-        self._shortfall.labels(work.model).inc(settled.shortfall)
-        self._units.labels(work.model, "input").inc(work.input_units)
-        self._units.labels(work.model, "output").inc(work.output_units)
+        self._captured(work.model).inc(settled.captured)
+        self._shortfall(work.model).inc(settled.shortfall)
+        self._units(work.model, "input").inc(work.input_units)
+        self._units(work.model, "output").inc(work.output_units)
 
     def sample(self, parts: Parts, running: Collection[Request], connections: int) -> None:
         """What is read off rather than counted, as it is now."""

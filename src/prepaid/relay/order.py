@@ -91,9 +91,9 @@ class Relayed:
     content_type: str
     receipt: Receipt
 
-    def settled(self, available: int) -> Self:
+    def settled(self, available: int) -> Relayed:
         """The same, with what is available now that it is paid."""
-        return replace(self, receipt=replace(self.receipt, available=available))
+        return Relayed(self.content, self.content_type, replace(self.receipt, available=available))
 
     def kept(self) -> str:
         """As it is kept for its idempotency key."""
