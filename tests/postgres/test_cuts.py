@@ -15,6 +15,7 @@ from prepaid.errors import StoreError
 from prepaid.records import Message, Role
 from prepaid.store.group_commit import BUSY_SECONDS
 from prepaid.store.operations import Place, Turn
+from prepaid.store.postgres import lane
 from prepaid.store.postgres.store import PostgresStore
 from store.books import chat, close, create, hold, progress, release, settle
 
@@ -108,22 +109,49 @@ async def test_a_burst_through_a_connection_that_is_cut_again_and_again(proxy, s
     assert (await store.report(audit)).is_clean
 
 
+async def test_a_batch_takes_as_long_as_it_takes_while_the_server_answers(proxy, store, monkeypatch):
+    """On a server that is far away, each of its statements is a round trip; only silence is a reason to try anew."""
+    monkeypatch.setattr(lane, "_SILENCE_SECONDS_MAX", 1.0)
+    await store.submit(create("s"))
+    proxy.lag_seconds = 0.05
+    began = len(proxy.chunks)
+    created = [store.submit(create(f"s{number}")) for number in range(12)]
+    assert {(await each).available for each in created} == {1_000}
+    answers = [which for which, _, _ in proxy.chunks[began:] if which == "answered"]
+    assert len(answers) * proxy.lag_seconds > lane._SILENCE_SECONDS_MAX
+
+
+async def test_a_server_that_falls_silent_is_asked_anew(proxy, store, monkeypatch):
+    (writer,) = store._lanes
+    await store.submit(create("s", 1_000))
+    first = writer._connection
+    monkeypatch.setattr(lane, "_SILENCE_SECONDS_MAX", 0.2)
+    proxy.hold_back()
+    asked = store.submit(hold(10, "k", "s", expires_ms=FAR_MS))
+    while writer._connection is first:  # noqa: ASYNC110 -- the lane tells nobody
+        await asyncio.sleep(0.01)
+    monkeypatch.undo()
+    proxy.let_go()
+    assert (await asked).amount == 10
+    assert (await store.submit(settle(4, "k", "s"))).available == 996
+
+
 async def test_a_database_that_stays_away_is_an_error_that_says_what_to_do(proxy, url):
     """Where the outcome is unknown, the same key brings it to light (guarantee 5)."""
     store = PostgresStore(proxy.url, lanes=1)
-    (lane,) = store._lanes
+    (writer,) = store._lanes
     await store.submit(create("s", 1_000))
     for key in ("k8", "k9"):  # the second has its statements prepared, as those after it
         proxy.chunks.clear()
         await store.submit(hold(10, key, "s", expires_ms=FAR_MS))
     commit = [at for which, at, _ in proxy.chunks if which == "asked"][-1]
     began = next(at for which, at, _ in proxy.chunks if which == "asked")
-    proxy.stays_down, lane._busy_seconds = True, 2.0
+    proxy.stays_down, writer._busy_seconds = True, 2.0
     proxy.cut_after("asked", commit - began + 12)
     with pytest.raises(StoreError) as refused:
         await store.submit(hold(10, "k1", "s", expires_ms=FAR_MS))
     assert "retry with the same key" in str(refused.value)
-    proxy.stays_down, lane._busy_seconds = False, BUSY_SECONDS
+    proxy.stays_down, writer._busy_seconds = False, BUSY_SECONDS
     assert (await store.submit(hold(10, "k1", "s", expires_ms=FAR_MS))).amount == 10
     account = store.reads.account("s")
     assert (account.available, account.held) == (970, 30)

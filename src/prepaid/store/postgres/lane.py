@@ -2,8 +2,8 @@
 
 A session's operations all go through one lane of a process, so they stay in order; row locks order the lanes
 of all processes. A batch that met another one in a deadlock is written again, since nothing of it was kept.
-Where the connection is cut, the lane connects again, for ``busy_seconds``: if the cut fell into a commit, the
-lane's own row says whether the batch is in, and so it is neither lost nor done twice.
+Where the connection is cut, or silent for too long, the lane connects again, for ``busy_seconds``: if the cut
+fell into a commit, the lane's own row says whether the batch is in, and so it is neither lost nor done twice.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from math import inf
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -41,8 +42,11 @@ _TRIES_MAX: Final = 5
 
 _PAUSE_SECONDS_MIN: Final = 0.02
 _PAUSE_SECONDS_MAX: Final = 1.0
-_TRY_SECONDS: Final = 10.0
-"""How long the server may keep silent, or another process keep a lock, until it is tried anew."""
+_SILENCE_SECONDS_MAX: Final = 10.0
+"""How long the server may keep silent, or another process keep a lock, until it is tried anew.
+
+Each answer begins it anew: a batch of many statements may take long where the server is far away, or slow.
+"""
 
 _CONFLICTS: Final = (
     asyncpg.SerializationError,
@@ -99,16 +103,18 @@ class Lane(Batches):
         self._batch = 0
         self._warnings = 0
         self._connection: Connection | None = None
+        self._heard_at = 0.0
+        self._patience: asyncio.Timeout | None = None
 
     async def write(self, operations: list[Operation]) -> list[object]:
         """Apply them in one transaction, through whatever befalls the connection meanwhile."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._busy_seconds
+        self._heard_at, deadline = loop.time(), inf
         written: list[object] = []
         pause, conflicts, in_doubt = _PAUSE_SECONDS_MIN, 0, False
         while True:
             try:
-                async with asyncio.timeout(min(deadline - loop.time(), _TRY_SECONDS)):
+                async with self._patient(deadline):
                     connection, last_batch = await self._connected()
                     if in_doubt and last_batch == self._batch:
                         return written
@@ -130,6 +136,7 @@ class Lane(Batches):
                     await self._roll_back()
                     raise_translated(error, self._url)
                 self._cut()
+                deadline = min(deadline, self._heard_at + self._busy_seconds)
                 if loop.time() + pause >= deadline:
                     raise_translated(error, self._url, in_doubt=in_doubt)
             await _rest(pause)
@@ -145,10 +152,26 @@ class Lane(Batches):
         if connection is None:
             return
         with contextlib.suppress(*LOST):
-            async with asyncio.timeout(_TRY_SECONDS):
+            async with asyncio.timeout(_SILENCE_SECONDS_MAX):
                 await connection.execute(_LEAVE, self._lane_id)
                 await connection.close()
         self._cut()
+
+    @contextlib.asynccontextmanager
+    async def _patient(self, deadline: float) -> AsyncGenerator[None]:
+        """Give up what is inside once the server was silent for too long, or says nothing by ``deadline``."""
+        silent_until = asyncio.get_running_loop().time() + _SILENCE_SECONDS_MAX
+        try:
+            async with asyncio.timeout_at(min(silent_until, deadline)) as self._patience:
+                yield
+        finally:
+            self._patience = None
+
+    def _heard(self, _: object) -> None:
+        """The server has answered a statement; told in the loop's next round, when all may be over."""
+        self._heard_at = asyncio.get_running_loop().time()
+        if self._patience is not None and not self._patience.expired():
+            self._patience.reschedule(self._heard_at + _SILENCE_SECONDS_MAX)
 
     async def _connected(self) -> tuple[Connection, int | None]:
         """The connection; and where it is a new one, the lane's last batch that was kept.
@@ -162,6 +185,7 @@ class Lane(Batches):
         try:
             await connection.execute(SETTINGS)
             connection.add_log_listener(self._told)
+            connection.add_query_logger(self._heard)
             last_batch = await self._confirmed(connection.fetchval(_ENTER, self._lane_id))
         except BaseException:
             connection.terminate()
