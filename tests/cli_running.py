@@ -39,7 +39,7 @@ def prepaid(folder, *arguments, stdin="", program=("-m", "prepaid")):
         text=True,
         cwd=folder,
         env=environment(folder),
-        timeout=60,
+        timeout=180,
         check=False,
     )
 
@@ -62,7 +62,7 @@ class Terminal:
     def type(self, keys):
         os.write(self._fd, keys.encode())
 
-    def wait_for(self, text, seconds=20):
+    def wait_for(self, text, seconds=120):
         """Read until ``text`` is there, and forget all up to its end."""
         deadline = time.monotonic() + seconds
         while text not in self.seen:
@@ -73,13 +73,13 @@ class Terminal:
         before, _, self.seen = self.seen.partition(text)
         return before
 
-    def finish(self, seconds=40):
+    def finish(self, seconds=120):
         """Read to the end; all that was not waited for, and the exit code."""
         deadline = time.monotonic() + seconds
         while self._read():
             assert time.monotonic() < deadline, self.seen
         os.close(self._fd)
-        return self.seen, self._process.wait(10)
+        return self.seen, self._process.wait(120)
 
     def _read(self):
         ready, _, _ = select.select([self._fd], [], [], 0.2)

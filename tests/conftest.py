@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from postgres_server import GIVEN, QUICK, Databases, OwnServer
 from stores import DATABASES
@@ -26,7 +26,10 @@ FOLDERS = (
 SLOW = tuple(Path(__file__).parent / folder for folder in FOLDERS)
 """Processes, servers, documentation, power cuts and long random runs: too slow for the development loop."""
 
-settings.register_profile("unhurried", settings.default, deadline=None)  # on a busy machine all takes longer
+# On a busy machine all takes longer.
+settings.register_profile(
+    "unhurried", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("unhurried")
 
 

@@ -20,7 +20,7 @@ from prepaid.store.postgres.schema import migrate
 
 GIVEN = os.environ.get("PREPAID_TEST_POSTGRES")
 PROGRAMS = os.environ.get("PREPAID_TEST_POSTGRES_PROGRAMS")
-_START_SECONDS_MAX = 30
+_START_SECONDS_MAX = 120
 EMPTY = """
   DO $$ DECLARE name text; BEGIN
     SET session_replication_role = 'replica';  -- no trigger fires
@@ -86,11 +86,11 @@ class OwnServer:
     def kill(self) -> None:
         """As a crash of the machine's would end it, but for what the operating system still writes."""
         self.process.send_signal(signal.SIGQUIT)
-        self.process.wait(30)
+        self.process.wait(120)
 
     def shut_down(self) -> None:
         self.process.send_signal(signal.SIGINT)
-        self.process.wait(30)
+        self.process.wait(120)
 
     def stop(self) -> None:
         self.shut_down()

@@ -11,5 +11,5 @@ from .desk import Desk
 async def desk(tmp_path):
     made = await Desk(tmp_path / "ledger.db").open()
     yield made
-    await asyncio.wait_for(made.until_released(), 5)
+    await asyncio.wait_for(made.until_released(), 120)
     await made.aclose()

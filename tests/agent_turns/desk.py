@@ -24,8 +24,8 @@ FUNDED = 1_000_000
 class Desk:
     """Where a test asks, and reads what it cost."""
 
-    def __init__(self, path, *, hold_seconds=30):
-        self.store = SqliteStore(path)
+    def __init__(self, path, *, hold_seconds=30, clock=None):
+        self.store = SqliteStore(path, **({} if clock is None else {"clock": clock}))
         self.ledger = Ledger(self.store)
         self.meter = Meter(self.ledger, timedelta(seconds=hold_seconds))
         self.turns = Turns(self.meter, default_output_tokens=1_000)

@@ -59,7 +59,7 @@ async def test_a_server_that_is_kept_entered_serves_every_turn(desk):
     pids = [int(message.text) for message in desk.messages if message.role is Role.TOOL]
     assert len(pids) == 2
     assert len(set(pids)) == 1
-    await asyncio.wait_for(gone(pids[0]), 5)
+    await asyncio.wait_for(gone(pids[0]), 120)
 
 
 async def test_leaving_a_turn_stops_the_server(desk):
@@ -68,7 +68,7 @@ async def test_leaving_a_turn_stops_the_server(desk):
         assert await anext(events) == ASKS_PID
         await anext(events)
     (pid,) = [int(message.text) for message in desk.messages if message.role is Role.TOOL]
-    await asyncio.wait_for(gone(pid), 5)
+    await asyncio.wait_for(gone(pid), 120)
     assert len(desk.captures) == 2
 
 

@@ -7,6 +7,7 @@ from itertools import count
 
 import pytest
 
+from managers import Clock
 from prepaid.errors import ConflictError, HoldResolved
 from prepaid.models.offline import OfflineModel
 from prepaid.records import Message, Role, TextDelta, ToolCall
@@ -160,16 +161,25 @@ async def test_two_processes_on_one_chat(tmp_path):
     await one.aclose()
 
 
+async def beat(desk):
+    """Until the heart has told the ledger that the one call that runs is alive at this time."""
+    (running,) = desk.meter.running
+    while running.expires_ms < desk.store.clock() + 300:  # noqa: ASYNC110 -- the heart tells nobody else
+        await asyncio.sleep(0.01)
+
+
 async def test_a_tool_that_takes_longer_than_a_hold_keeps_its_place(tmp_path):
     """The heart goes on beating for a call that was answered and not settled yet."""
-    desk = await Desk(tmp_path / "ledger.db", hold_seconds=0.3).open()
+    clock = Clock()
+    desk = await Desk(tmp_path / "ledger.db", hold_seconds=0.3, clock=clock).open()
     swept = []
 
     async def slow() -> str:
-        """Slow."""
-        for _ in range(7):
-            await asyncio.sleep(0.1)
+        """Slow: as long as four holds."""
+        for _ in range(6):
+            clock.advance(0.2)
             swept.extend(await desk.ledger.reconcile())
+            await beat(desk)
         return "done"
 
     answer = await desk.ask(desk.agent(tools=[slow]), "use slow")
@@ -179,12 +189,14 @@ async def test_a_tool_that_takes_longer_than_a_hold_keeps_its_place(tmp_path):
 
 async def test_a_crash_while_a_tool_works_charges_what_was_answered(tmp_path):
     """The ledger was told by the heartbeat; the sweep of another process settles it, the chat is free."""
-    desk = await Desk(tmp_path / "ledger.db", hold_seconds=0.3).open()
+    clock = Clock()
+    desk = await Desk(tmp_path / "ledger.db", hold_seconds=0.3, clock=clock).open()
     told = asyncio.Event()
 
     async def slow() -> str:
         """Slow."""
-        await asyncio.sleep(0.15)  # one beat
+        clock.advance(0.1)
+        await beat(desk)
         desk.meter._heart.cancel()
         told.set()
         await asyncio.sleep(60)
@@ -194,7 +206,7 @@ async def test_a_crash_while_a_tool_works_charges_what_was_answered(tmp_path):
     await told.wait()
     (running,) = desk.meter.running
     expected = running.delivered
-    await asyncio.sleep(0.5)
+    clock.advance(0.5)
     (settled,) = await desk.ledger.reconcile()
     assert settled.captured == expected == desk.spent > 0
     assert (desk.chat.open_turn, desk.messages) == (None, ())

@@ -87,7 +87,7 @@ def up(tmp_path_factory):
     assert line, (folder / "log").read_text()
     yield json.loads(line)
     process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=60)
+    rest, _ = process.communicate(timeout=180)
     assert (process.returncode, rest) == (0, ""), (folder / "log").read_text()
 
 

@@ -42,6 +42,6 @@ async def test_a_program_of_the_page(program, anvil, world, chain, operator, tmp
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        said, complained = await asyncio.wait_for(running.communicate(), 60)
+        said, complained = await asyncio.wait_for(running.communicate(), 180)
     assert running.returncode == 0, complained.decode()
     assert is_output(program.output, said.decode()), said.decode()

@@ -195,6 +195,6 @@ def test_in_this_process_too(tmp_path):
         assert line or process.poll() is None
     assert [path.name[:14] for path in tmp_path.iterdir()] == ["prepaid-chain-"]
     process.terminate()
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=180)
     assert (process.returncode, "Traceback" in said) == (0, False), said
     assert list(tmp_path.iterdir()) == []

@@ -73,7 +73,7 @@ def said_by_bash(content, shell, _):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     for address in re.findall(r"^Deployed to: (0x\w{40})$", done.stdout, re.MULTILINE):

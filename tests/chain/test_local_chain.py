@@ -204,7 +204,7 @@ async def test_new_blocks_are_told_to_subscribers(local):
     async with await Chain.connect(local.socket_url) as chain:
         async with aclosing(chain.provider.subscribe("newHeads")) as heads:
             told = asyncio.ensure_future(anext(heads))
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(180):
                 while not told.done():
                     await local.later(1)
                     await asyncio.sleep(0.02)

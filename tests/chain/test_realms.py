@@ -211,8 +211,8 @@ class TestOnTheChainOnly:
         with pytest.raises(ConsensusTimeout, match="within 0"):
             await session.request("Anybody there?", timeout_seconds=0)
         assert (await session.stats()).held > 0
-        waiting = asyncio.create_task(session.request("And now?", timeout_seconds=30))
-        async with asyncio.timeout(20):
+        waiting = asyncio.create_task(session.request("And now?", timeout_seconds=120))
+        async with asyncio.timeout(120):
             while len(made := await requests_of(operator)) < 2:  # noqa: ASYNC110 -- it is on its way
                 await asyncio.sleep(0.01)
         anvil.later(3_601)

@@ -47,7 +47,7 @@ async def test_notices_of_new_blocks(live, anvil):
 
 
 async def subscribed(live):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while not live.provider._subscribers:  # noqa: ASYNC110 -- the answer is on its way
             await asyncio.sleep(0.01)
 
@@ -99,7 +99,7 @@ async def test_closing_it_tells_those_who_wait(anvil):
     provider = SocketRpc(anvil.socket_url, IMPATIENT)
     notices = provider.subscribe("newHeads")
     waiting = asyncio.create_task(anext(notices))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(120):
         while not provider._subscribers:  # noqa: ASYNC110 -- the answer is on its way
             await asyncio.sleep(0.01)
     await provider.disconnect()

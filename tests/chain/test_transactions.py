@@ -33,7 +33,7 @@ from prepaid.chain.rpc import Patience
 from prepaid.chain.sending import Sender
 from prepaid.chain.watching import Watch
 
-IMPATIENT = Patience(timeout_seconds=0.3, retries_max=2, backoff_seconds=0.01)
+IMPATIENT = Patience(timeout_seconds=1.0, retries_max=2, backoff_seconds=0.01)
 
 
 async def token_of(chain, world, policy=QUICK, who=ALICE):
@@ -42,7 +42,7 @@ async def token_of(chain, world, policy=QUICK, who=ALICE):
 
 
 async def until(condition):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not await condition():  # noqa: ASYNC110 -- what it waits for is on the other side of an RPC
             await asyncio.sleep(0.01)
 
@@ -217,7 +217,7 @@ async def test_one_whose_block_was_taken_back_is_mined_again(chain, world, anvil
 
 async def test_one_that_is_taken_back_for_good(chain, world, by_hand):
     """Reorganised, not merely late: it had been in a block."""
-    token = await token_of(chain, world, replace(QUICK, confirmations=2, timeout_seconds=1.0))
+    token = await token_of(chain, world, replace(QUICK, confirmations=2, timeout_seconds=3.0))
     sending = asyncio.create_task(token.send("transfer", BOB.address, 1))
 
     async def is_waiting():

@@ -26,7 +26,7 @@ USDT = 10**6
 MODEL = "gpt-3.5-turbo"
 PRICE = ChainModel(10, 20, 10_000, frozenset({CallType.DIRECT}))
 NODE = "system.node-1"
-QUICK = Policy(timeout_seconds=30)
+QUICK = Policy(timeout_seconds=120)
 POLL_SECONDS = 0.02
 
 

@@ -26,7 +26,7 @@ def test_the_nodejs_client(gateway, session, upstream):
     }
     command = [NODE, "--test", "--test-reporter=tap", "client.test.mjs"]
     done = subprocess.run(
-        command, cwd=FOLDER, env=surroundings, capture_output=True, text=True, check=False, timeout=120
+        command, cwd=FOLDER, env=surroundings, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
     written = len(re.findall(r"^ *test\(", (FOLDER / "client.test.mjs").read_text(), re.MULTILINE))

@@ -30,7 +30,7 @@ def surroundings(gateway):
 
 def run(command, folder, surroundings):
     done = subprocess.run(
-        command, cwd=folder, env=surroundings, capture_output=True, text=True, check=False, timeout=120
+        command, cwd=folder, env=surroundings, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
     return done.stdout

@@ -79,7 +79,7 @@ def run(project, anvil, script, token, **settings):
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=900,
     )
 
 

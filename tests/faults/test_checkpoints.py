@@ -63,7 +63,7 @@ async def test_what_was_committed_reaches_the_file_without_a_commit_waiting_for_
     checkpoints(store).bound_pages = 1_000_000
     for number in range(START):
         await store.submit(create(f"s{number}"))
-    checkpoints(store)._running.result(timeout=10)
+    checkpoints(store)._running.result(timeout=120)
     assert sessions_in_file_alone(store, tmp_path) > 1
 
 
@@ -74,7 +74,7 @@ async def test_a_checkpoint_that_fails_is_no_commits_failure(bound, store, disk,
     with caplog.at_level(logging.WARNING, "prepaid.store"):
         for number in range(5):
             await store.submit(fund(1, f"f{number}"))
-        checkpoints(store)._running and checkpoints(store)._running.result(timeout=10)
+        checkpoints(store)._running and checkpoints(store)._running.result(timeout=120)
     assert "could not be copied" in caplog.text
     assert balance(store)[0] == 1_005
     disk.heal()

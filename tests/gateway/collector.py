@@ -29,7 +29,7 @@ class Collector:
     def __exit__(self, *_):
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(10)
+        self._thread.join()
 
     def named(self, beginning):
         return [span for span in self.spans if span.name.startswith(beginning)]

@@ -5,6 +5,7 @@ GET  /test/flood    writes until the client has gone, and logs that it has
 GET  /test/defect   fails with an error that quotes a secret
 GET  /api/v1/test/defect    the same in the REST API
 GET  /test/broken   fails so in the midst of its reply
+POST /test/taken    takes a place of its key's, until its body is there
 GET  /test/slow     takes as many seconds as the query says, then replies; logs if it is cut off
 """
 
@@ -44,6 +45,11 @@ async def broken(request, _):
     raise RuntimeError(SECRET)
 
 
+async def taken(request, parts):
+    with parts.slots.taken(request.header(b"x-key") or b""):
+        await echo(request, parts)
+
+
 async def slow(request, parts):
     request.session_id, request.model, request.cost = "ses_1", "offline", 7
     request.provider, request.usage = "offline", Usage(input_tokens=5, output_tokens=3)
@@ -67,6 +73,7 @@ openai.ROUTES = {
     "/test/flood": {"GET": flood},
     "/test/defect": {"GET": defect},
     "/test/broken": {"GET": broken},
+    "/test/taken": {"POST": taken},
     "/test/slow": {"GET": slow},
 }
 

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import httpx
 
+from gateway.sockets import sockets_of
 from prepaid import SessionManager
 from prepaid.audit import audit
 from prepaid.config import Settings
 from stores import open_store
 
-START_SECONDS = 30
+PATIENCE_SECONDS = 120
+"""For what takes moments, but on a machine that is busy with other things."""
 
 
 class Gateway:
@@ -41,7 +43,6 @@ class Gateway:
         self._environment = kept | own | named
         self.database = self._environment["PREPAID_DATABASE"]
         given = {"port": 0} | {name: value for name, value in options.items() if not name.isupper()}
-        self._given_port = given["port"]
         flags = [part for name, value in given.items() for part in (f"--{name}", str(value))]
         self._command = [sys.executable, *program, "serve", *flags]
 
@@ -67,7 +68,7 @@ class Gateway:
         try:
             self.port = self._wait_for(self._port)
             self.url = f"http://127.0.0.1:{self.port}"
-            self.http = httpx.Client(base_url=self.url, timeout=30)
+            self.http = httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
             self._wait_for(self._is_ready)
         except BaseException:
             self.process.kill()
@@ -80,7 +81,7 @@ class Gateway:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(60)
+            return self.process.wait(PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -154,7 +155,7 @@ class Gateway:
         report = self.read(lambda store: audit(store.reads))
         assert report.is_clean, str(report)
 
-    def wait_until(self, check, seconds=30):
+    def wait_until(self, check, seconds=PATIENCE_SECONDS):
         """The first true result of ``check``."""
         return self._wait_for(check, seconds)
 
@@ -178,7 +179,7 @@ class Gateway:
 
         return asyncio.run(work())
 
-    def _wait_for(self, check, seconds=START_SECONDS):
+    def _wait_for(self, check, seconds=PATIENCE_SECONDS):
         deadline = time.monotonic() + seconds
         while not (found := check()):
             assert self.process.poll() is None, f"it ended:\n{self.stdout}{self.log}"
@@ -187,8 +188,8 @@ class Gateway:
         return found
 
     def _port(self):
-        told = (record["port"] for record in self.records() if record["message"] == "listening")
-        return self._given_port or next(told, None)
+        """As the system has it: its log may be told to say nothing."""
+        return next((each.port for each in sockets_of(self.process.pid) if each.listens), None)
 
     def _is_ready(self):
         try:

@@ -35,7 +35,7 @@ def test_a_request_and_its_model_call(tmp_path, collector):
     assert served.trace_id.hex() == asked.trace_id.hex() == PARENT.split("-")[1]
     assert served.parent_span_id.hex() == PARENT.split("-")[2]
     assert asked.parent_span_id == served.span_id
-    assert 50e6 <= served.end_time_unix_nano - served.start_time_unix_nano < 5e9
+    assert 50e6 <= served.end_time_unix_nano - served.start_time_unix_nano < 120e9
     assert attributes(served) == {
         "http.request.method": "GET",
         "http.route": "/test/slow",
@@ -74,7 +74,7 @@ def test_a_collector_that_is_not_there_harms_nobody(tmp_path):
     ) as gateway:
         assert gateway.get("/healthz").status_code == 200
         gateway.process.terminate()
-        gateway.process.wait(20)
+        gateway.process.wait(120)
     assert gateway.records()[-1]["message"] == "stopped"
 
 

@@ -107,7 +107,7 @@ def test_sighup_replaces_all_while_they_serve(lasting):
         ask(lasting, 5)
         return len(ready(lasting)) == 2 and not before & set(lasting.workers())
 
-    lasting.wait_until(replaced, 60)
+    lasting.wait_until(replaced)
 
 
 def test_workers_whose_parent_is_killed_end(gateway):
@@ -119,7 +119,7 @@ def test_workers_whose_parent_is_killed_end(gateway):
         wait_for_end(pid)
 
 
-def wait_for_end(pid, seconds=20):
+def wait_for_end(pid, seconds=120):
     fd = os.pidfd_open(pid)
     try:
         ended, _, _ = select.select([fd], [], [], seconds)
@@ -131,7 +131,7 @@ def wait_for_end(pid, seconds=20):
 def test_ctrl_c_reaches_all_of_a_terminal_and_ends_them_once(gateway):
     workers = set(gateway.workers())
     os.killpg(gateway.process.pid, signal.SIGINT)
-    assert gateway.process.wait(20) == 0
+    assert gateway.process.wait(120) == 0
     told = [record for record in gateway.records() if record["message"] in {"ready", "stopped"}]
     assert {record["process"] for record in told} == workers
     assert len(told) == 4
@@ -151,7 +151,7 @@ def test_workers_that_cannot_start_end_it_with_an_error(tmp_path, workers):
         env=environment(tmp_path) | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 3

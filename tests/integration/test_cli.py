@@ -1,11 +1,9 @@
 """The command line in processes of its own: the main path of a user, and what goes wrong on it."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -144,7 +142,7 @@ def test_whoever_stops_reading_gets_no_traceback(talked):
     writer.stdout.close()
     assert writer.stderr.read() == b""
     writer.stderr.close()
-    assert writer.wait(20) == 1
+    assert writer.wait(120) == 1
 
 
 def test_ctrl_c_ends_a_command_quietly(tmp_path):
@@ -157,10 +155,11 @@ def test_ctrl_c_ends_a_command_quietly(tmp_path):
         cwd=tmp_path,
         env=environment(tmp_path),
     )
-    while not os.path.exists(tmp_path / "test.db"):  # noqa: PTH110
-        time.sleep(0.05)
-    time.sleep(1)
-    process.send_signal(signal.SIGINT)  # it waits for a question
-    _, told = process.communicate(timeout=20)
+    process.stdin.write("count to 3\n")
+    process.stdin.flush()
+    while "left" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)  # it waits for another question
+    _, told = process.communicate(timeout=120)
     assert process.returncode == 130
     assert told == ""

@@ -78,7 +78,7 @@ def test_as_json_it_is_one_object_with_nothing_but_python(tmp_path):
     def python(*arguments):
         command = [sys.executable, *arguments]
         return subprocess.run(
-            command, cwd=here, env=surroundings, capture_output=True, text=True, timeout=120, check=False
+            command, cwd=here, env=surroundings, capture_output=True, text=True, timeout=600, check=False
         )
 
     found = python("-c", "from prepaid.chain.local.anvil import find_anvil; print(find_anvil())")
@@ -126,7 +126,7 @@ def test_on_a_terminal_it_is_a_story_whose_table_adds_up(tmp_path):
 @pytest.mark.parametrize(("stop", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_it_leaves_nothing_behind(stop, status, tmp_path):
     terminal = Terminal(tmp_path, "demo", "--chain", "--engine", "anvil")
-    port = re.search(r"ws://127\.0\.0\.1:(\d+)", terminal.wait_for("4. The contract asks", 60))[1]
+    port = re.search(r"ws://127\.0\.0\.1:(\d+)", terminal.wait_for("4. The contract asks", 180))[1]
     terminal._process.send_signal(stop)
     rest, code = terminal.finish(60)
     assert code == status

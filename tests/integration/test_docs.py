@@ -45,7 +45,7 @@ def run(command, directory, **options):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
         **options,
     )
 

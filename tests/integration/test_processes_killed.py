@@ -28,8 +28,8 @@ async def prepared(path):
     await store.aclose()
 
 
-def killed(path, rng) -> list[list]:
-    """What the processes had acknowledged when they were killed, in mid-work."""
+def killed(path, rng) -> tuple[list[list], int]:
+    """What the processes had acknowledged when they were killed, and how many were in mid-work."""
     workers = [Worker("spend", path, number, CLIENTS, COUNT) for number in range(PROCESSES)]
     for worker in workers:
         worker.await_ready()
@@ -43,8 +43,9 @@ def killed(path, rng) -> list[list]:
         worker.kill()
     for worker in workers:
         worker.finish()
-        assert worker.process.returncode == -9, "killed before it was done"
-    return [line for worker in workers for line in worker.told if line[0] == "acknowledged"]
+        assert worker.process.returncode == -9
+    acknowledged = [line for worker in workers for line in worker.told if line[0] == "acknowledged"]
+    return acknowledged, sum(["done"] not in worker.told for worker in workers)
 
 
 def lost(reads, acknowledged) -> list[list]:
@@ -64,15 +65,16 @@ def survived(reads, kind, session_id, key, captured) -> bool:
             return ("fund", key) in lines(reads, session_id)
 
 
-def kill_and_look(new_where, rounds, seed) -> int:
-    rng, total = Random(seed), 0
+def kill_and_look(new_where, rounds, seed) -> tuple[int, int]:
+    """How much was acknowledged, and how many processes had not come to their end."""
+    rng, total, working = Random(seed), 0, 0
     for _ in range(rounds):
         path = new_where()
         asyncio.run(prepared(path))
-        acknowledged = killed(path, rng)
+        acknowledged, broken_off = killed(path, rng)
         asyncio.run(examined(path, acknowledged, new_where()))
-        total += len(acknowledged)
-    return total
+        total, working = total + len(acknowledged), working + broken_off
+    return total, working
 
 
 async def examined(path, acknowledged, other) -> None:
@@ -103,4 +105,6 @@ async def undisturbed(path, works):
 
 def test_nothing_acknowledged_is_lost(new_where):
     """Guarantee 6."""
-    assert kill_and_look(new_where, 5, SEED) > 60
+    acknowledged, broken_off = kill_and_look(new_where, 5, SEED)
+    assert acknowledged > 60
+    assert broken_off, "all were done before they were killed"

@@ -100,7 +100,7 @@ DELIVERED = {
 
 def patience(error):
     """Settings of an upstream that is to run out of time soon, or not at all."""
-    return {"timeout_seconds": 0.4} if error is ProviderTimeout else {}
+    return {"timeout_seconds": 2} if error is ProviderTimeout else {}
 
 
 @pytest.mark.parametrize("fault", FAULTS)

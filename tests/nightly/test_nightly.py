@@ -21,7 +21,7 @@ def nightly(folder, *arguments, portion=0.02, **settings):
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=1_200,
     )
 
 

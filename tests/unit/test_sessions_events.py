@@ -63,7 +63,7 @@ class TestCancelled:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             assert task.cancelled()
-            assert type(await asyncio.wait_for(anext(events), 10)) is kind
+            assert type(await asyncio.wait_for(anext(events), 120)) is kind
 
     async def test_what_is_refused_is_not(self, manager):
         session = await manager.create_session("ann", 10)
@@ -119,7 +119,7 @@ class TestCallbacks:
 
         manager.on(SessionCreated, shuts_down)
         await manager.create_session("ann", 1)
-        await asyncio.wait_for(done.wait(), 10)
+        await asyncio.wait_for(done.wait(), 120)
 
     async def test_one_that_is_cancelled(self, tmp_path):
         manager = SessionManager(tmp_path / "a.db")

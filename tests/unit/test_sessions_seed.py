@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from managers import opened
+from managers import Clock, opened
 from prepaid import (
     AgentConfig,
     ChatLimitReached,
@@ -231,12 +231,13 @@ class TestSeed000:
 
     async def test_common_issues(self, database):
         """Spec B14: each has a cause and a remedy in its message."""
-        async with opened(database) as manager:
+        clock = Clock()
+        async with opened(database, clock=clock) as manager:
             with pytest.raises(SessionNotFound, match=r"(?i)session not found.*get_or_create_session"):
                 manager.get_session("ses_none", "ann")
-            session = await manager.create_session("ann", 1, expires_at=timedelta(milliseconds=50))
+            session = await manager.create_session("ann", 1, expires_at=timedelta(minutes=1))
             with pytest.raises(InsufficientFunds, match=r"(?i)insufficient balance.*Fund the session"):
                 await session.send_message("Hello")
-            await asyncio.sleep(0.06)
+            clock.advance(61)
             with pytest.raises(SessionExpired, match=r"(?i)session expired.*cleanup_old_sessions"):
                 await session.send_message("Hello")

@@ -204,11 +204,12 @@ class TestVanishing:
         assert texts(await chat.get_history()) == ["count to 100", " ".join(str(n) for n in range(1, 11))]
         assert (await chat.send_message("count to 2")).text == "1 2"
 
-    async def test_cancelled_in_mid_answer(self, session, model):
+    async def test_cancelled_in_mid_answer(self, manager, session, model):
         model.delay_seconds = 0.01
         chat = await session.create_new_chat()
         task = asyncio.ensure_future(chat.send_message("count to 1000"))
-        await asyncio.sleep(0.05)
+        while not any(call.delivered for call in manager._workspace.meter.running):  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -189,7 +189,7 @@ class TestInTheBackground:
         session = await manager.create_session("ann", 10)
         async with manager.events() as events:
             clock.advance(60)
-            closed = await asyncio.wait_for(anext(events), 10)
+            closed = await asyncio.wait_for(anext(events), 120)
         assert closed == SessionClosed(session.session_id, "ann", 10, 0, expired=True)
         await manager.shutdown()
         await manager.shutdown()
@@ -217,7 +217,7 @@ class TestInTheBackground:
             await manager.create_session("ann", 10)
             clock.advance(10**6)
             async with manager.events() as events:
-                await asyncio.wait_for(anext(events), 10)
+                await asyncio.wait_for(anext(events), 120)
         assert caplog.text.count("clean-up failed") == 2
 
     async def test_overdue_holds_are_settled(self, tmp_path, clock):

@@ -49,7 +49,7 @@ class Desk:
             "rpc_url": world.url,
             "ai_contract": world.ai,
             "poll_seconds": 0.02,
-            "timeout_seconds": 20,
+            "timeout_seconds": 120,
             "bump_after_seconds": 5,
         } | (chain or {})
         node = {

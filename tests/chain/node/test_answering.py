@@ -29,10 +29,10 @@ async def test_the_command_answers_until_it_is_told_to_stop(desk, world, alice, 
             *command, env=kept | environment, stderr=log, cwd=desk.folder
         )
     request = await alice.request(session_id, MODEL, [NODE], question("What is the secret word?"))
-    settled = await alice.settled(request, timeout_seconds=30)
+    settled = await alice.settled(request, timeout_seconds=120)
     await desk.said("ended")
     process.send_signal(signal.SIGTERM)
-    assert await asyncio.wait_for(process.wait(), 30) == 0
+    assert await asyncio.wait_for(process.wait(), 120) == 0
     assert decode_text(settled.response.response) == "Hello from the fake provider."
     assert await operator.earned(NODE) == settled.cost > 0
     spent, available = await desk.account()
@@ -49,7 +49,7 @@ async def test_many_requests_at_once(desk, world, alice, operator, session_id, m
         asked = [
             await alice.request(session_id, MODEL, [NODE], question(f"Question {at}")) for at in range(12)
         ]
-        settled = [await alice.settled(each, timeout_seconds=30) for each in asked]
+        settled = [await alice.settled(each, timeout_seconds=120) for each in asked]
     assert {each.response.status for each in settled} == {ResponseStatus.SUCCESS}
     assert sorted(await deliveries(alice)) == sorted(each.request_id for each in asked)
     assert desk.fake.served == len(asked)
@@ -63,9 +63,9 @@ async def test_placeholders_are_filled_in(desk, world, alice, session_id, monkey
     values = encode(["uint8", "address"], [7, ALICE.address])
     async with running(desk.environment(world), monkeypatch):
         good = await alice.request(session_id, MODEL, [NODE], DtnRequest(prompt, *fees, values))
-        answered = await alice.settled(good, timeout_seconds=30)
+        answered = await alice.settled(good, timeout_seconds=120)
         bad = await alice.request(session_id, MODEL, [NODE], DtnRequest(prompt, *fees, values[:-1]))
-        refused = await alice.settled(bad, timeout_seconds=30)
+        refused = await alice.settled(bad, timeout_seconds=120)
     assert answered.response.status is ResponseStatus.SUCCESS
     (told,) = desk.fake.requests
     assert told["messages"][-1]["content"] == f"Rate 7 for {ALICE.address}."
@@ -79,7 +79,7 @@ async def test_an_answer_is_as_long_as_it_is_paid_for(desk, world, alice, sessio
     desk.fake.default = Behaviour(text="é" * 2_000, ignores_limit=True)
     async with running(desk.environment(world), monkeypatch):
         request = await alice.request(session_id, MODEL, [NODE], question())
-        settled = await alice.settled(request, timeout_seconds=30)
+        settled = await alice.settled(request, timeout_seconds=120)
     response = settled.response
     assert len(response.response) * PRICE.fee_per_byte_res <= PRICE.total_fee_per_res
     assert decode_text(response.response) == "é" * 208
@@ -129,7 +129,7 @@ async def test_earnings_are_taken_out(desk, world, alice, operator, session_id, 
     before = await alice.token.balance_of(ADMIN.address)
     async with running(desk.environment(world, node=node), monkeypatch):
         request = await alice.request(session_id, MODEL, [NODE], question())
-        settled = await alice.settled(request, timeout_seconds=30)
+        settled = await alice.settled(request, timeout_seconds=120)
 
         async def is_withdrawn():
             return await alice.token.balance_of(ADMIN.address) > before
@@ -146,7 +146,7 @@ async def test_what_nobody_answered_is_ended(desk, world, alice, anvil, session_
         request = await alice.request(session_id, MODEL, [NODE], question())
         await ends()
         anvil.later(3_601)
-        settled = await alice.settled(request, timeout_seconds=30)
+        settled = await alice.settled(request, timeout_seconds=120)
     assert (settled.response.status, settled.cost) == (ResponseStatus.TIMEOUT, 0)
     assert (await alice.session_of(session_id)).held == 0
 
@@ -204,6 +204,6 @@ async def test_a_provider_that_fails_is_asked_again(desk, world, alice, session_
         desk.fake.next(Behaviour(status=500))
     async with running(desk.environment(world), monkeypatch):
         request = await alice.request(session_id, MODEL, [NODE], question())
-        settled = await alice.settled(request, timeout_seconds=30)
+        settled = await alice.settled(request, timeout_seconds=120)
     assert settled.response.status is ResponseStatus.SUCCESS
     assert desk.fake.served == 3

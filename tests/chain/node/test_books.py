@@ -144,7 +144,7 @@ class Game:
             over = {*await deliveries(self.ai), *await deliveries(self.ai, "RequestExpired")}
             return requests <= over and all(told.get(each, "gone") != "gone" for each in requests)
 
-        await until(is_over, 60)
+        await until(is_over, 120)
 
     async def check(self):
         requests = {each.request_id: each for each in await made(self.ai)}
@@ -169,7 +169,7 @@ class Game:
         await self.check_totals()
 
     async def cost_of(self, requests):
-        settled = [await self.ai.settled(each, timeout_seconds=1) for each in requests.values()]
+        settled = [await self.ai.settled(each, timeout_seconds=120) for each in requests.values()]
         return sum(each.cost for each in settled)
 
     async def entries(self, requests):

@@ -56,7 +56,7 @@ async def test_a_gap_of_thousands_of_blocks(desk, world, alice, anvil, session_i
         away = dataclasses.replace(world, url=url)
         environment = desk.environment(away, node={"lookback_blocks": 5 * GAP, "deadline_margin_seconds": 1})
         async with running(environment, monkeypatch):
-            settled = [await alice.settled(each, timeout_seconds=30) for each in asked]
+            settled = [await alice.settled(each, timeout_seconds=120) for each in asked]
     assert {each.response.status for each in settled} == {ResponseStatus.SUCCESS}
     assert sorted(await deliveries(alice)) == sorted(each.request_id for each in asked)
     assert max(proxy.ranges) > GAP // 5 >= min(proxy.ranges)
@@ -70,7 +70,7 @@ async def test_an_endpoint_that_fails(seed, desk, world, alice, operator, sessio
         faulty = dataclasses.replace(world, url=url)
         async with running(desk.environment(faulty), monkeypatch):
             asked = [await alice.request(session_id, MODEL, [NODE], question(str(at))) for at in range(4)]
-            settled = [await alice.settled(each, timeout_seconds=40) for each in asked]
+            settled = [await alice.settled(each, timeout_seconds=120) for each in asked]
             told = await ends(times=len(asked))
     assert {each.state for each in told} == {"confirmed"}
     assert sorted(await deliveries(alice)) == sorted(each.request_id for each in asked)
@@ -83,7 +83,7 @@ async def test_over_a_websocket(desk, world, alice, anvil, session_id, monkeypat
     chain = {"rpc_url": anvil.socket_url}
     async with running(desk.environment(world, chain=chain), monkeypatch):
         request = await alice.request(session_id, MODEL, [NODE], question())
-        settled = await alice.settled(request, timeout_seconds=30)
+        settled = await alice.settled(request, timeout_seconds=120)
     assert settled.response.status is ResponseStatus.SUCCESS
 
 
@@ -104,8 +104,8 @@ async def test_several_chains_at_once(desk, world, alice, session_id, monkeypatc
                 await alice.request(session_id, MODEL, [NODE], question()),
                 await there.request(theirs, MODEL, [NODE], question()),
             ]
-            settled = [await alice.settled(asked[0], timeout_seconds=30)]
-            settled.append(await there.settled(asked[1], timeout_seconds=30))
+            settled = [await alice.settled(asked[0], timeout_seconds=120)]
+            settled.append(await there.settled(asked[1], timeout_seconds=120))
     finally:
         anvil.stop()
     assert {each.response.status for each in settled} == {ResponseStatus.SUCCESS}

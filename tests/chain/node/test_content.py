@@ -50,7 +50,7 @@ async def test_a_picture_by_its_id(desk, world, alice, session_id, monkeypatch, 
     node = keeping(desk, models={MODEL: "offline"})
     async with running(desk.environment(world, node=node), monkeypatch):
         request = await alice.request(session_id, MODEL, [NODE], by_content_id("Draw a cat."))
-        settled = await alice.settled(request, timeout_seconds=30)
+        settled = await alice.settled(request, timeout_seconds=120)
         gateway = await gateway_of(ends)
         (cid,) = decode(["string"], settled.response.response)  # as a contract does
         picture = await fetch_content(cid, gateway)
@@ -78,7 +78,7 @@ async def test_an_answer_that_no_transaction_could_carry(
         node = keeping(desk, kubo_rpc_url=url, content_tokens_max=400_000)
         async with running(desk.environment(world, node=node, more=talkative), monkeypatch):
             request = await alice.request(session_id, MODEL, [NODE], by_content_id(**dear))
-            settled = await alice.settled(request, timeout_seconds=30)
+            settled = await alice.settled(request, timeout_seconds=120)
             content_id = decode_content_id(settled.response.response)
             content = await fetch_content(content_id, await gateway_of(ends))
             await ends("content pushed")
@@ -129,7 +129,7 @@ async def test_a_prompt_by_its_id(desk, world, alice, session_id, monkeypatch):
 
             await until(was_asked)
             blocks[named.digest] = prompt
-            settled = await alice.settled(request, timeout_seconds=30)
+            settled = await alice.settled(request, timeout_seconds=120)
     assert settled.response.status is ResponseStatus.SUCCESS
     (said,) = desk.fake.requests
     assert said["messages"][-1]["content"] == "What is in the prompt that was too long?"
@@ -141,7 +141,7 @@ async def test_what_cannot_be_answered_by_id(desk, world, alice, session_id, mon
     asked = [by_content_id(call=named), by_content_id(total_fee_per_res=12_700 + 7_300, fee_per_byte_res=200)]
     async with running(desk.environment(world, node=keeping(desk)), monkeypatch):
         made = [await alice.request(session_id, MODEL, [NODE], each) for each in asked]
-        settled = [(await alice.settled(each, timeout_seconds=30)).response for each in made]
+        settled = [(await alice.settled(each, timeout_seconds=120)).response for each in made]
     assert {each.status for each in settled} == {ResponseStatus.FAILED}
     assert "this node fetches none" in settled[0].message
     assert "the fee pays for 100" in settled[1].message
@@ -151,7 +151,7 @@ async def test_what_cannot_be_answered_by_id(desk, world, alice, session_id, mon
 async def test_a_node_that_keeps_nothing(desk, world, alice, session_id, monkeypatch):
     async with running(desk.environment(world), monkeypatch):
         request = await alice.request(session_id, MODEL, [NODE], by_content_id())
-        settled = await alice.settled(request, timeout_seconds=30)
+        settled = await alice.settled(request, timeout_seconds=120)
     assert settled.response.status is ResponseStatus.FAILED
     assert "IPFS is not configured" in settled.response.message
 
@@ -195,6 +195,6 @@ async def test_the_local_chain_s_node_draws(tmp_path):
             asked = replace(question("Draw a cat.", price=stages.PRICE), call_type=CallType.IPFS)
             session_id = await ai.start_user_session("10 USDT")
             request = await ai.request(session_id, stages.MODEL, [stages.NODE], asked)
-            response = (await ai.settled(request, timeout_seconds=30)).response
+            response = (await ai.settled(request, timeout_seconds=120)).response
             picture = await fetch_content(decode_content_id(response.response), node.gateway_url)
     assert picture == drawing("Draw a cat.")

@@ -303,7 +303,7 @@ async def test_a_push_is_made_until_it_is_taken(store, monkeypatch, caplog):
     ]
     async with kubo.running() as url:
         task = asyncio.create_task(Pushing(store, SecretStr(url.replace("//", "//user:pass@"))).run())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while await store.unpushed():  # noqa: ASYNC110 -- the file sets no events
                 await asyncio.sleep(0.01)
         task.cancel()

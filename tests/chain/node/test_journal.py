@@ -95,7 +95,7 @@ async def test_a_transaction_that_was_replaced(desk, asked, sent, alice, operato
     await page.keep_sent(asked.request_id, sent)
     journal.close()
     async with running(desk.environment(world), monkeypatch):
-        settled = await alice.settled(asked, timeout_seconds=30)
+        settled = await alice.settled(asked, timeout_seconds=120)
     assert decode_text(settled.response.response) == "From before."
     assert await deliveries(alice) == [asked.request_id]
     assert desk.fake.served == 0

@@ -43,7 +43,7 @@ async def asked(alice, session_id, anvil):
 
 
 async def check(alice, desk, request):
-    settled = await alice.settled(request, timeout_seconds=30)
+    settled = await alice.settled(request, timeout_seconds=120)
     assert settled.response.status is ResponseStatus.SUCCESS
     assert await deliveries(alice) == [request.request_id]
     assert desk.fake.served == 1

@@ -21,7 +21,7 @@ async def test_creating_using_and_batching(desk, chain, world, monkeypatch):
             await contract.make_ai_request(prompt, MODEL, default_system_trust(), value_wei=10**17)
             for prompt in prompts
         ]
-        settled = [await contract.ai.settled(request, timeout_seconds=30) for request in made]
+        settled = [await contract.ai.settled(request, timeout_seconds=120) for request in made]
     assert {request.session_id for request in made} == {session_id}
     assert {each.response.status for each in settled} == {ResponseStatus.SUCCESS}
     assert {decode_text(each.response.response) for each in settled} == {"Hello from the fake provider."}

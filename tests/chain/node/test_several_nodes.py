@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
 from contextlib import asynccontextmanager
 
 import pytest
@@ -12,6 +10,7 @@ from eth_utils import keccak
 
 from chain.node.desk import Desk, deliveries, ended, until
 from chain.world import ADMIN, MODEL, QUICK, question, wallet
+from ports import free_ports
 from prepaid.chain.ai import AiContract
 from prepaid.chain.values import ResponseStatus, decode_text
 from prepaid.routing import Aggregation, Routing
@@ -64,21 +63,13 @@ async def started(desks, world):
     assert codes == [0] * len(processes)
 
 
-def free_ports(count):
-    with contextlib.ExitStack() as open_ones:
-        sockets = [open_ones.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 async def test_a_vote_with_a_liar(voters, world, alice, session_id):
     """Spec A12: two of three agree, are delivered, and are paid; who said something else is not."""
     desks, liar = voters
     desks[2].fake = liar
     async with started(desks, world):
         request = await alice.request(session_id, MODEL, routing(Aggregation.VOTE), question())
-        settled = await alice.settled(request, timeout_seconds=60)
+        settled = await alice.settled(request, timeout_seconds=120)
         for desk, state in zip(desks, ("confirmed", "confirmed", "lost"), strict=True):
             (end,) = await desk.said("ended")
             assert end["state"] == state
@@ -93,7 +84,7 @@ async def test_all_of_three(voters, world, alice, session_id):
     desks, _ = voters
     async with started(desks, world):
         request = await alice.request(session_id, MODEL, routing(Aggregation.ALL), question())
-        settled = await alice.settled(request, timeout_seconds=60)
+        settled = await alice.settled(request, timeout_seconds=120)
         for desk in desks:
             (end,) = await desk.said("ended")
             assert end["state"] == "confirmed"
@@ -111,10 +102,10 @@ async def test_all_of_three_with_a_sleeper(voters, world, alice, anvil, session_
         async def have_tried():
             return all(desk.lines("will try again") for desk in desks[:2])
 
-        await until(have_tried, 60)
+        await until(have_tried)
         anvil.later(3_601)
         for desk in desks[:2]:
-            (end,) = await desk.said("ended", seconds=60)
+            (end,) = await desk.said("ended", seconds=120)
             assert end["state"] == "expired"
     await alice.expire(request.encoded_terms)
     assert await deliveries(alice) == []

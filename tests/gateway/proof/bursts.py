@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import aiohttp
 
 CLIENTS = 1_000
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 240
 QUESTION = [{"role": "user", "content": "one two three four five"}]
 
 

@@ -9,12 +9,12 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from gateway.proof.books import assert_refunded, settled, total, with_manager, with_session
 from gateway.proof.bursts import CLIENTS, QUESTION, burst
+from gateway.sockets import sockets_of
 
 PAID = 50
 DELAY_SECONDS = 0.3
@@ -63,7 +63,7 @@ def test_an_exact_estimate(gateway, upstream, stream):
     body = {"max_tokens": 10, "stream": stream}
     outcome = spend(gateway, key, body)
     assert_fifty_of_a_thousand(outcome, upstream)
-    assert set(outcome.refused) == {429}
+    assert set(outcome.refused) <= {429}
     assert outcome.lowered == 0
     assert_spent_to_the_last(gateway, upstream, session_id, key, body, 10)
 
@@ -182,18 +182,5 @@ def test_a_capped_key_of_a_rich_session(gateway, upstream):
 def busiest_worker(crew, upstream):
     """The process that most of the upstream's requests came from, and how many did."""
     ports = Counter(upstream.ports())
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    asked = {row[9]: ports[int(row[1].split(":")[1], 16)] for row in rows}
-    counts = {pid: sum(asked.get(inode, 0) for inode in sockets(pid)) for pid in crew.workers()}
+    counts = {pid: sum(ports[each.port] for each in sockets_of(pid)) for pid in crew.workers()}
     return max(counts.items(), key=lambda each: each[1])
-
-
-def sockets(pid):
-    """The inodes of a process's sockets."""
-    for handle in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            target = str(handle.readlink())
-        except FileNotFoundError:
-            continue
-        if target.startswith("socket:["):
-            yield target[8:-1]

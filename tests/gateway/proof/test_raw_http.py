@@ -19,16 +19,16 @@ from hypothesis import strategies as st
 
 from gateway.proof.books import settled
 from gateway.running import Gateway
+from gateway.sockets import all_sockets
 
 LIMITS = """
-hold_seconds = 2
 sweep_seconds = 0.2
 
 [gateway]
-head_seconds = 1
-body_seconds = 1
-write_seconds = 2
-keep_alive_seconds = 2
+head_seconds = 3
+body_seconds = 3
+write_seconds = 3
+keep_alive_seconds = 3
 """
 MEGABYTE = 2**20
 CLOSE = b"connection: close\r\n"
@@ -36,8 +36,6 @@ GROWTH_MB_MAX = 40
 """A worker that kept what it was sent would hold hundreds of megabytes after this file."""
 
 STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
-LISTENS = "0A"
-"""A state in ``/proc/net/tcp``."""
 REFUSED = {400, 401, 402, 404, 405, 408, 409, 413, 415, 429, 431}
 
 quickly = settings(
@@ -82,20 +80,20 @@ def request_bytes(key, *, stream=False, text="count to 3", more=b""):
 
 def ask(gateway, *pieces):
     """Everything that comes back until the server closes the connection."""
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as connection:
         send_all(connection, pieces)
         return rest_of(connection)
 
 
 def ask_briefly(gateway, *pieces):
     """The same, but whoever is waiting for more than was sent is told soon that nothing more comes."""
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as connection:
         send_all(connection, pieces)
         connection.settimeout(0.03)
         found = b""
         with contextlib.suppress(TimeoutError, ConnectionResetError):
             found = connection.recv(65_536)
-        connection.settimeout(10)
+        connection.settimeout(60)
         with contextlib.suppress(OSError):  # it has closed the connection by now
             connection.shutdown(socket.SHUT_WR)
         return found + rest_of(connection)
@@ -121,9 +119,7 @@ def statuses(reply):
 
 def connections(gateway):
     """Those that the server has open."""
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    own = [row for row in rows if int(row[1].split(":")[1], 16) == gateway.port]
-    return sum(row[3] != LISTENS and row[9] != "0" for row in own)
+    return sum(each.port == gateway.port and not each.listens for each in all_sockets())
 
 
 def resident_mb(gateway):
@@ -242,12 +238,12 @@ class TestLargeBodies:
         assert statuses(found) <= {413}
 
     def test_many_at_once_do_not_fill_the_memory(self, gateway, session):
-        """Twenty of 30 MB that stop short of their end; each is dropped when it has stood still for a second."""
+        """Twenty of 30 MB that stop short of their end; each is dropped when it has stood still for three seconds."""
         head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\n"
         head += b"content-length: 31457280\r\n\r\n"
         opened = []
         for _ in range(20):
-            opened.append(socket.create_connection(("127.0.0.1", gateway.port), timeout=5))
+            opened.append(socket.create_connection(("127.0.0.1", gateway.port), timeout=60))
             opened[-1].sendall(head % session[1].encode())
         for connection in opened:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -261,10 +257,10 @@ class TestLargeBodies:
 def test_two_hundred_slow_clients_keep_nobody_from_being_served(gateway, session):
     """Slow loris: heads, bodies and answers that creep, while somebody pays and is answered."""
     request = request_bytes(session[1], more=CLOSE)
-    slow = [socket.create_connection(("127.0.0.1", gateway.port), timeout=5) for _ in range(200)]
+    slow = [socket.create_connection(("127.0.0.1", gateway.port), timeout=60) for _ in range(200)]
     for number, connection in enumerate(slow):
         connection.sendall(request[: 20 + number])
-    deadline = time.monotonic() + 2.5
+    deadline = time.monotonic() + 4
     served = 0
     while time.monotonic() < deadline or served < 10:
         for connection in slow[served % 10 :: 10]:

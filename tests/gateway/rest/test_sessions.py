@@ -238,7 +238,7 @@ class TestOnce:
         headers = {"Authorization": f"Bearer {world.operator.key}", "Idempotency-Key": "burst"}
 
         async def burst():
-            async with httpx.AsyncClient(timeout=30) as client:
+            async with httpx.AsyncClient(timeout=120) as client:
                 return await asyncio.gather(
                     *(client.post(url, json={"amount": 7}, headers=headers) for _ in range(50))
                 )
