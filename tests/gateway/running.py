@@ -19,7 +19,7 @@ from prepaid.audit import audit
 from prepaid.config import Settings
 from stores import open_store
 
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 240
 """For what takes moments, but on a machine that is busy with other things."""
 
 
