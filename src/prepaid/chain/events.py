@@ -32,7 +32,9 @@ class Event:
         self._codec = codec
 
     def read(self, log: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments of a log, in order, be it as ``wire`` or as web3 has it; of what is hashed, the hash.
+        """The arguments of a log, in order, be it as ``wire`` or as web3 has it.
+
+        A struct is a tuple, and what is hashed is its hash.
 
         Raises:
             ChainError: it tells of another event.
