@@ -32,8 +32,8 @@ _KEEP_ALIVE_NEVER: Final = 2**31
 """Seconds after which uvicorn would close an idle connection: ``GuardedProtocol`` does."""
 
 _WORKER_SILENT_SECONDS: Final = 30
-"""After which a worker is taken for stuck, and replaced. It is silent while it imports: uvicorn's own five seconds
-kill every worker of a busy machine before it can begin, again and again."""
+"""After which a worker is taken for stuck, and replaced. It is silent while it imports: uvicorn's own five
+seconds kill every worker of a busy machine before it can begin, again and again."""
 
 _logger = logging.getLogger("prepaid.gateway")
 
