@@ -8,8 +8,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import apsw
+
 from prepaid.audit import Finding
-from prepaid.errors import NotFoundError, StoreNotEmpty
+from prepaid.errors import NotFoundError, StoreCorrupted, StoreNotEmpty
 from prepaid.moving.carrying import (
     CARRIED,
     Carried,
@@ -18,6 +20,7 @@ from prepaid.moving.carrying import (
     digest_of,
     refuse_contradictions,
     refuse_difference,
+    refuse_unkept,
 )
 from prepaid.moving.places import Watch, check, unwatched
 from prepaid.store.moves import Mark, Stage, moved
@@ -74,13 +77,14 @@ def restore(file: Path, target: Place, watch: Watch = unwatched) -> Carried:
     Raises:
         NotFoundError: there is no such file.
         StoreNotEmpty: the target has something in it that this backup did not bring.
-        StoreCorrupted: the file is damaged or no backup, or the two sides differ.
+        StoreCorrupted: the file is damaged, no backup or half of one, or the two sides differ.
     """
     if not file.is_file():
         raise NotFoundError(f"There is no file {file}.", remedy="Name one that prepaid backup made.")
     with tempfile.TemporaryDirectory(prefix="prepaid-restore-") as folder:
         copy = Path(folder) / "copy.db"
         with translated(file), closing(open_reader(file)) as reader:
+            _refuse_empty(file, reader)
             copy_pages(reader, copy, lambda _: None)
         source = SqlitePlace(copy)
         try:
@@ -91,7 +95,9 @@ def restore(file: Path, target: Place, watch: Watch = unwatched) -> Carried:
 
 
 def _restored(source: SqlitePlace, target: Place, watch: Watch) -> Carried:
+    _refuse_half(source)
     refuse_contradictions(source, watch)
+    refuse_unkept(source, target, watch)
     with source.snapshot():
         content = content_of(source, watch)
     move_id = f"restore {digest_of(content)}"
@@ -103,6 +109,25 @@ def _restored(source: SqlitePlace, target: Place, watch: Watch) -> Carried:
     carried = carry(source, target, move_id, watch)
     target.advance(move_id, Stage.ARRIVED)
     return carried
+
+
+def _refuse_empty(file: Path, reader: apsw.Connection) -> None:
+    """Nothing, unless there is not even a table in it: opening it would make an empty database of it."""
+    if not reader.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchall():
+        raise StoreCorrupted(
+            f"There is nothing in the file {file}: whoever made it was cut off.",
+            remedy="Make the backup again, or name one that is whole.",
+        )
+
+
+def _refuse_half(source: SqlitePlace) -> None:
+    """Nothing, unless the file was still being filled when whoever filled it was cut off."""
+    mark = source.mark()
+    if mark is not None and mark.stage is Stage.ARRIVING:
+        raise StoreCorrupted(
+            f"The file {source.name} was cut off while it was filled from {mark.peer}: not all is in it.",
+            remedy="Make the backup again, or name one that is whole.",
+        )
 
 
 def _written(source: Place, partial: Path, watch: Watch) -> tuple[tuple[Finding, ...], int]:

@@ -24,6 +24,7 @@ __all__ = [
     "digest_of",
     "refuse_contradictions",
     "refuse_difference",
+    "refuse_unkept",
 ]
 
 CARRIED: Final = tuple(table for table in TABLES if not table.is_derived)
@@ -72,6 +73,21 @@ def carry(source: Place, target: Place, move_id: str, watch: Watch) -> Carried:
     refuse_difference(source, here, target, there)
     report = refuse_contradictions(target, watch)
     return Carried(total, report.accounts, report.lines, digest_of(here))
+
+
+def refuse_unkept(source: Place, target: Place, watch: Watch) -> None:
+    """Nothing, if the target's kind of database can keep all that is in the source.
+
+    Raises:
+        StoreCorrupted: it cannot.
+    """
+    with source.snapshot():
+        total = sum(source.count(table) for table in CARRIED)
+        with watch(f"Reading {source.name}", total) as advance:
+            for table in CARRIED:
+                for rows in source.rows(table, None):
+                    target.refuse_unkept(table, rows)
+                    advance(len(rows))
 
 
 def content_of(place: Place, watch: Watch) -> dict[str, Content]:

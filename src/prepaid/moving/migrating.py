@@ -2,7 +2,7 @@
 
 In this order, each step durable before the next, so that the same call goes on wherever it was cut off:
 
-1. the source is audited while it is in use, and the target must be empty;
+1. the source is audited while it is in use, and the target must be empty and able to keep all of it;
 2. the source is closed: no process can change it from here on;
 3. all rows are carried, and compared;
 4. the source says that it was left, for good;
@@ -14,7 +14,7 @@ from __future__ import annotations
 import secrets
 
 from prepaid.errors import ConflictError, StoreNotEmpty
-from prepaid.moving.carrying import Carried, carry, refuse_contradictions
+from prepaid.moving.carrying import Carried, carry, refuse_contradictions, refuse_unkept
 from prepaid.moving.places import Watch, unwatched
 from prepaid.store.moves import Mark, Stage, moved
 from prepaid.store.tables import Place
@@ -32,7 +32,8 @@ def migrate(source: Place, target: Place, watch: Watch = unwatched) -> Carried |
     Raises:
         StoreMoved: the source is part of another move.
         StoreNotEmpty: the target has something in it that this move did not bring.
-        StoreCorrupted: the source contradicts itself, or the two sides differ; the target stays closed.
+        StoreCorrupted: the source contradicts itself, or has what the target cannot keep, and stays open;
+            or the two sides differ, and the target stays closed.
     """
     mark = _begun(source, target, watch)
     arriving = target.mark()
@@ -71,6 +72,7 @@ def _begun(source: Place, target: Place, watch: Watch) -> Mark:
         raise moved(source.name, mark.stage, mark.peer)
     _refuse_content(target)
     refuse_contradictions(source, watch)
+    refuse_unkept(source, target, watch)
     mark = Mark(secrets.token_hex(8), Stage.LEAVING, target.name)
     source.leave(mark)
     return mark

@@ -32,6 +32,8 @@ _Name = Annotated[str, AfterValidator(lambda name: check_name(name, "name"))]
 _Tags = Annotated[list[str], AfterValidator(lambda tags: list(check_tags(tags)))]
 _Id = Annotated[str, Field(min_length=1, max_length=1024)]
 _Body = Annotated[str, Field(max_length=64 * 1024 * 1024)]
+_Json = Annotated[str, Field(max_length=64 * 1024 * 1024, pattern=r"^[^\x00]*$")]
+"""Written by us as JSON, which has no character NUL but its escape."""
 
 
 class _Strict(BaseModel):
@@ -87,7 +89,7 @@ class ChatShape(_Strict):
 class _Entry(_Strict):
     entry_id: _Id
     parent_id: _Id | None
-    body: _Body
+    body: _Json
 
 
 class _Conversation(_Strict):
@@ -97,12 +99,12 @@ class _Conversation(_Strict):
     branches: list[_Id]
     scope: Annotated[str, Field(max_length=1024)] | None
     updated_us: Annotated[int, Field(ge=0, le=_MS_MAX * 1000)]
-    record: _Body
+    record: _Json
 
 
 class _Items(_Strict):
     chat_no: _Count
-    items: list[_Body]
+    items: list[_Json]
 
 
 class SavedSession(_Strict):

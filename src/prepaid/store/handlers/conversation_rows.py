@@ -10,6 +10,7 @@ from operator import itemgetter
 from prepaid.errors import ChatNotFound, PrepaidError
 from prepaid.store.handlers.account_rows import why_not_live
 from prepaid.store.handlers.chat_rows import chat_id
+from prepaid.store.ids import pack_id
 from prepaid.store.operations.conversations import (
     AddItems,
     ClearItems,
@@ -55,8 +56,8 @@ def save_conversation(unit: Unit, work: SaveConversation) -> bool | PrepaidError
     reason = why_not_live(unit, work.session_id, work.owner)
     if reason is not None:
         return reason
-    stored = unit.one(_STORED, (work.session_id, work.conversation.conversation_id))
-    if (stored[0] if stored else None) != work.expected_revision:
+    stored = unit.one(_STORED, (work.session_id, pack_id(work.conversation.conversation_id)))
+    if (stored[0] if stored else None) != pack_id(work.expected_revision):
         return False
     return write_conversation(unit, work.session_id, work.conversation, work.entries)
 
@@ -77,9 +78,9 @@ def write_conversation(
         _SAVE_CONVERSATION,
         (
             session_id,
-            conversation.conversation_id,
-            conversation.revision,
-            conversation.scope,
+            pack_id(conversation.conversation_id),
+            pack_id(conversation.revision),
+            pack_id(conversation.scope),
             conversation.updated_us,
             head,
             json.dumps(branches),
@@ -106,7 +107,7 @@ def _insert_entries(
     refs: Counter[int] = Counter()
     for entry in entries:
         parent = None if entry.parent_id is None else numbers[entry.parent_id]
-        (number,) = unit.one(_INSERT_ENTRY, (session_id, entry.entry_id, parent, entry.body))
+        (number,) = unit.one(_INSERT_ENTRY, (session_id, pack_id(entry.entry_id), parent, entry.body))
         numbers[entry.entry_id] = number
         if parent is not None:
             refs[parent] += 1
@@ -122,7 +123,7 @@ def _numbers(
     for entry in entries:
         if entry.parent_id is not None and entry.parent_id not in new:
             wanted.append(entry.parent_id)
-        if entry.entry_id in new or unit.one(_ENTRY, (session_id, entry.entry_id)):
+        if entry.entry_id in new or unit.one(_ENTRY, (session_id, pack_id(entry.entry_id))):
             return None
         new.add(entry.entry_id)
     tips = (
@@ -133,7 +134,7 @@ def _numbers(
     wanted += [tip for tip in tips if tip not in new]
     numbers = {}
     for entry_id in wanted:
-        row = unit.one(_ENTRY, (session_id, entry_id))
+        row = unit.one(_ENTRY, (session_id, pack_id(entry_id)))
         if row is None:
             return None
         numbers[entry_id] = row[0]
@@ -146,21 +147,21 @@ def delete_conversation(unit: Unit, work: DeleteConversation) -> bool | PrepaidE
     reason = why_not_live(unit, work.session_id, work.owner)
     if reason is not None:
         return reason
-    stored = unit.one(_STORED, (work.session_id, work.conversation_id))
-    if stored is None or stored[0] != work.expected_revision:
+    stored = unit.one(_STORED, (work.session_id, pack_id(work.conversation_id)))
+    if stored is None or stored[0] != pack_id(work.expected_revision):
         return False
     refs: Counter[int] = Counter()
     refs.subtract(_stored_tips(unit, work.session_id, work.conversation_id))
     unit.run(
         "DELETE FROM conversation WHERE session_id = ? AND conversation_id = ?",
-        (work.session_id, work.conversation_id),
+        (work.session_id, pack_id(work.conversation_id)),
     )
     _count(unit, work.session_id, refs)
     return True
 
 
 def _stored_tips(unit: Unit, session_id: str, conversation_id: str) -> list[int]:
-    stored = unit.one(_STORED, (session_id, conversation_id))
+    stored = unit.one(_STORED, (session_id, pack_id(conversation_id)))
     return _tips(stored[1], json.loads(stored[2])) if stored else []
 
 

@@ -9,7 +9,14 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
 
-from prepaid.errors import StoreBusy, StoreCorrupted, StoreError, StoreFull, StoreReadOnly
+from prepaid.errors import (
+    InvalidRequestError,
+    StoreBusy,
+    StoreCorrupted,
+    StoreError,
+    StoreFull,
+    StoreReadOnly,
+)
 from prepaid.store.moves import moved
 
 __all__ = [
@@ -159,6 +166,11 @@ def raise_translated(error: BaseException, url: str, *, in_doubt: bool = False) 
     if getattr(error, "sqlstate", None) == _CLOSED:
         stage, _, peer = str(error).partition(" ")
         raise moved(shown_url(url), stage, peer) from error
+    if isinstance(error, asyncpg.CharacterNotInRepertoireError):
+        # No StoreError: that would refuse the whole batch, and this is about one operation in it.
+        raise InvalidRequestError(
+            "A text has the character NUL, which PostgreSQL cannot keep.", remedy="Leave it out."
+        ) from error
     translated = _in_our_words(error, f"The database {shown_url(url)}", in_doubt=in_doubt)
     if translated is None:
         raise error

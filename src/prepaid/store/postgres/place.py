@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import asyncpg
 
-from prepaid.errors import StoreBusy, StoreError
+from prepaid.errors import StoreBusy, StoreCorrupted
 from prepaid.store.moves import Mark, Stage, moved
 from prepaid.store.postgres.bridge import Bridge
 from prepaid.store.postgres.clock import DatabaseClock
@@ -115,6 +115,13 @@ class PostgresPlace:
         found = self._run(self._reader.fetchrow(sql))
         return None if found is None else tuple(found)
 
+    def refuse_unkept(self, table: Table, rows: list[Row]) -> None:
+        """Nothing, if no text has the character NUL. None that came through prepaid's doors has."""
+        for row in rows:
+            for column, value in zip(table.columns, row, strict=True):
+                if isinstance(value, str) and "\0" in value:
+                    raise _no_nul(table, column, row)
+
     def insert(self, move_id: str, table: Table, rows: list[Row]) -> None:
         """Add rows in one transaction."""
         flags = [number for number, name in enumerate(table.columns) if name in _BOOLEAN]
@@ -146,11 +153,6 @@ class PostgresPlace:
             return self._bridge.run(work)
         except asyncpg.UniqueViolationError as error:
             raise StoreBusy(f"Another process writes into {self.name} ({error}).") from error
-        except asyncpg.CharacterNotInRepertoireError as error:
-            raise StoreError(
-                f"PostgreSQL cannot keep a text with the character NUL in it ({error}).",
-                remedy="Give the move up with --abandon, and delete what has it.",
-            ) from error
         except Exception as error:  # noqa: BLE001 -- raised again, in our words
             raise_translated(error, self._url)
 
@@ -203,6 +205,14 @@ class PostgresPlace:
         await self._writer.execute(
             f"INSERT INTO moving VALUES ($1, $2, $3, {_NOW})", mark.move_id, mark.stage.value, mark.peer
         )
+
+
+def _no_nul(table: Table, column: str, row: Row) -> StoreCorrupted:
+    key = ", ".join(map(repr, row[: table.key_length]))
+    return StoreCorrupted(
+        f"The {column} of {table.name} ({key}) has the character NUL, which PostgreSQL cannot keep.",
+        remedy="Nothing was closed or moved. prepaid never wrote it: take it out, or stay on SQLite.",
+    )
 
 
 async def _opened(url: str) -> Connection:

@@ -149,6 +149,9 @@ class SqlitePlace:
         found = self._all(f"SELECT {table.key} FROM ({origin}) ORDER BY {order} LIMIT 1")
         return tuple(found[0]) if found else None
 
+    def refuse_unkept(self, table: Table, rows: list[Row]) -> None:
+        """Nothing: it keeps any text."""
+
     def insert(self, move_id: str, table: Table, rows: list[Row]) -> None:
         """Add rows in one transaction."""
         values = ", ".join(f"?{number}" for number in range(1, len(table.columns) + 1))
