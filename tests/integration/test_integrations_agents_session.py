@@ -32,8 +32,8 @@ RICH = [
 
 
 @pytest.fixture
-async def manager(tmp_path):
-    async with SessionManager(tmp_path / "a.db", auto_cleanup=False) as manager:
+async def manager(where):
+    async with SessionManager(where, auto_cleanup=False) as manager:
         yield manager
 
 
@@ -65,6 +65,9 @@ def texts(items):
     return [item["content"] for item in items]
 
 
+@pytest.mark.parametrize(
+    ("history", "database"), [("theirs", "sqlite"), ("ours", "sqlite"), ("ours", "postgres")], indirect=["history"]
+)
 class TestLikeTheirOwn:
     """What its own session does, ours does too."""
 
