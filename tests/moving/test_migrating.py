@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 from contextlib import closing
 from random import Random
 
@@ -21,14 +20,9 @@ from prepaid.store.tables import OWN, TABLES
 from store.books import chat, create, fund, hold, settle
 from stores import open_store
 
-from .killed import killed_at
-from .worlds import LONG, PAIRS, place, run, seen
+from .worlds import LONG, PAIRS, dies, place, run, seen
 
 pytestmark = pytest.mark.slow
-
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["prepaid.config", "prepaid.store.sqlite.place", "prepaid.store.postgres.place"])
-"""Processes to kill, each forked from one that has imported what they need."""
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
@@ -249,13 +243,10 @@ def test_a_move_that_is_killed_goes_on(before, after, seed, worlds):
     """``kill -9`` before a step or right behind it: neither side takes changes by halves, and all arrives."""
     left, reached = worlds.filled(before), worlds.new(after)
     was, chosen = seen(left), Random(seed)
+    command = ["migrate", "--from", str(left), "--to", str(reached), "--json"]
     kills = 0
-    for step in (chosen.randint(1, 6), chosen.randint(2, 12), chosen.randint(2, 40)):
-        child = FORKS.Process(target=killed_at, args=(left, reached, step))
-        child.start()
-        child.join(60)
-        kills += child.exitcode == -9
-        assert child.exitcode in (0, -9)
+    for step in (chosen.randint(1, 12), chosen.randint(3, 24), chosen.randint(3, 80)):
+        kills += dies(command, step)
         with closing(place(left)) as source, closing(place(reached)) as target:
             stages = [mark and mark.stage for mark in (source.mark(), target.mark())]
         is_left_open, is_reached_open = stages[0] is None, stages[1] is Stage.ARRIVED

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
+import signal
+import tempfile
 from contextlib import ExitStack, closing
 
 from prepaid.config import Settings
@@ -23,10 +26,47 @@ from prepaid.store.tables import TABLES
 from store.books import Clock, fund, something_of_everything
 from stores import open_store
 
+from .killed import killed_at
+
 LONG = int(os.environ.get("PREPAID_TEST_MOVES", "1"))
 """How many times as many moves and kills as in the short profile."""
 
 PAIRS = [("sqlite", "postgres"), ("postgres", "sqlite"), ("sqlite", "sqlite"), ("postgres", "postgres")]
+
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    [
+        "pytest",
+        "prepaid.cli.app",
+        "prepaid.cli.running",
+        "prepaid.moving.backups",
+        "prepaid.moving.migrating",
+        "prepaid.store.postgres.place",
+        "prepaid.store.sqlite.place",
+        "rich.progress",
+    ]
+)
+"""Processes to kill, each forked from one that has imported what they need."""
+
+
+def dies(arguments, deadly):
+    """Whether ``prepaid`` with these arguments got as far as where it is killed; else it must have ended well."""
+    return _ran(arguments, deadly)[0] == -signal.SIGKILL
+
+
+def steps_of(arguments):
+    """How many steps ``prepaid`` with these arguments takes."""
+    return _ran(arguments, 0)[1]
+
+
+def _ran(arguments, deadly):
+    counted = FORKS.Value("i", 0)
+    child = FORKS.Process(target=killed_at, args=(arguments, deadly, counted, tempfile.gettempdir()))
+    child.start()
+    child.join(120)
+    assert child.exitcode in (0, -signal.SIGKILL)
+    return child.exitcode, counted.value
 
 
 class Worlds(ExitStack):
