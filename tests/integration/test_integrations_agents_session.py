@@ -66,7 +66,9 @@ def texts(items):
 
 
 @pytest.mark.parametrize(
-    ("history", "database"), [("theirs", "sqlite"), ("ours", "sqlite"), ("ours", "postgres")], indirect=["history"]
+    ("history", "database"),
+    [("theirs", "sqlite"), ("ours", "sqlite"), ("ours", "postgres")],
+    indirect=["history"],
 )
 class TestLikeTheirOwn:
     """What its own session does, ours does too."""

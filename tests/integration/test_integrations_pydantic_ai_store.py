@@ -115,7 +115,9 @@ RICH = [
 
 
 @pytest.mark.parametrize(
-    ("store", "database"), [("theirs", "sqlite"), ("ours", "sqlite"), ("ours", "postgres")], indirect=["store"]
+    ("store", "database"),
+    [("theirs", "sqlite"), ("ours", "sqlite"), ("ours", "postgres")],
+    indirect=["store"],
 )
 class TestLikeTheirOwn:
     """What its own store does, ours does too."""

@@ -22,7 +22,7 @@ from test_processes_killed import PROCESSES, kill_and_look
 from test_session_machine import SessionMachine
 
 from faults.test_ledger_power_cut import examined, sync_level, watched
-from postgres.test_server_dies import die_and_return
+from postgres.test_server_dies import KILLED, die_and_return
 from postgres_server import QUICK, Databases, OwnServer
 from prepaid.errors import StoreError
 
@@ -138,7 +138,7 @@ def kills_postgres(number):
 
 def kills_server(number):
     rounds, times = scaled(3), 3
-    with databases(shared_buffers="32MB") as (server, made):
+    with databases(**KILLED) as (server, made):
         for each in range(rounds):
             asyncio.run(die_and_return(server, made, times, 1_000 * number + each))
     return {"kills": rounds * times}

@@ -1,12 +1,14 @@
 """The server is killed in the midst of a burst, and comes back: what was acknowledged is there, once.
 
-A server that is killed has not lost what it wrote: this shows that the store finds its way, not that it syncs.
+A server that is killed has not lost what it wrote: this shows that the store finds its way, not that it syncs. So it
+need not sync; or else it syncs all its files before it is back, which on a busy disk takes longer than callers wait.
 """
 
 from __future__ import annotations
 
 import asyncio
 from random import Random
+from typing import Final
 
 import pytest
 
@@ -16,6 +18,7 @@ from prepaid.store.postgres.store import PostgresStore
 from store.books import create, hold, settle
 from store.workload import Journal, everything, missing, same, summary
 
+KILLED: Final = {"shared_buffers": "32MB", "fsync": "off"}
 SEED = 20_264
 CLIENTS = 8
 COUNT = 30
@@ -23,7 +26,7 @@ COUNT = 30
 
 @pytest.fixture
 def server():
-    made = OwnServer(shared_buffers="32MB")
+    made = OwnServer(**KILLED)
     yield made
     made.stop()
 
@@ -51,7 +54,7 @@ async def die_and_return(server, databases, times, seed):
     killing = asyncio.create_task(kill_again_and_again(server, times, Random(seed)))
     await everything(store.submit, journal, clients=CLIENTS, count=COUNT, seed=seed)
     await killing
-    assert journal.failures == []
+    assert journal.failures == [], journal.failures[:3]
     assert [missing(store.reads, *step) for step in journal.acknowledged if missing(store.reads, *step)] == []
     assert (await store.report(audit)).is_clean
     await everything(undisturbed.submit, reference, clients=CLIENTS, count=COUNT, seed=seed)
