@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 
+from chain.node.proxy import Proxy
 from chain.world import ALICE, MODEL, NODE, POLL_SECONDS, QUICK, USDT, question
 from prepaid import ChainMismatch, ChainUnreachable, ConfigError
 from prepaid.chain.ai import AiContract
@@ -68,6 +70,26 @@ async def test_calls_in_flight_when_it_breaks(live, world):
     await asyncio.sleep(0)
     await live.provider._socket.close()
     assert len(set(await asyncio.gather(*calls))) == 1
+
+
+async def test_what_arrives_in_another_order(anvil):
+    """Each caller has its own answer, and a subscriber every notice, whichever came first."""
+    proxy = Proxy(anvil.socket_url, reorder=0.5)
+    async with (
+        proxy.serving() as url,
+        await Chain.connect(url, patience=IMPATIENT, poll_seconds=POLL_SECONDS) as live,
+        aclosing(live.provider.subscribe("newHeads")) as notices,
+    ):
+        first = asyncio.create_task(anext(notices))
+        await subscribed(live)
+        begun = await live.head()
+        anvil.rpc("anvil_mine", hex(20))
+        told = [int((await first)["number"], 16)]
+        told += [int((await anext(notices))["number"], 16) for _ in range(19)]
+        blocks = await asyncio.gather(*(live.w3.eth.get_block(number) for number in told))
+    assert [each["number"] for each in blocks] == told
+    assert sorted(told) == list(range(begun + 1, begun + 21)) != told
+    assert proxy.replies.overtaken > 0
 
 
 async def test_a_subscription_that_is_refused(live):

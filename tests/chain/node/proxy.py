@@ -1,38 +1,70 @@
-"""An endpoint that misbehaves: it stands before a real one, and delays, drops, repeats and refuses."""
+"""An endpoint that misbehaves: it stands before a real one, and delays, drops, repeats, refuses and reorders."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import random
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 from aiohttp import web
 
+HELD_SECONDS_MAX = 0.3
+"""Whatever is held for others to overtake it goes on after this, if none comes."""
+
+
+class Lane:
+    """Messages one after another; ``overtaken`` counts those that a later one was ahead of in the end."""
+
+    def __init__(self):
+        self.overtaken = 0
+        self._arrived = 0
+        self._held = {}
+
+    @asynccontextmanager
+    async def passing(self, is_held):
+        """One message; while ``is_held`` it waits here until a later one has left."""
+        number = self._arrived = self._arrived + 1
+        if is_held:
+            later = self._held[number] = asyncio.Event()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HELD_SECONDS_MAX):
+                    await later.wait()
+                    self.overtaken += 1
+            self._held.pop(number, None)
+        yield
+        for earlier in [each for each in self._held if each < number]:
+            self._held.pop(earlier).set()
+
 
 class Proxy:
-    """``faults`` are chances between 0 and 1; ``logs_max`` is how many blocks ``eth_getLogs`` may span."""
+    """Faults are chances between 0 and 1; ``logs_max`` is how many blocks ``eth_getLogs`` may span.
 
-    def __init__(self, target, *, seed=1, drop=0.0, lose_reply=0.0, twice=0.0, delay=0.0, logs_max=None):
+    Over a WebSocket it only reorders.
+    """
+
+    def __init__(self, target, *, seed=1, logs_max=None, **chances):
         self._target = target
         self._random = random.Random(seed)
-        self._chances = {"drop": drop, "lose_reply": lose_reply, "twice": twice, "delay": delay}
+        self._chances = dict.fromkeys(("drop", "lose_reply", "twice", "delay", "reorder"), 0.0) | chances
         self._logs_max = logs_max
         self.ranges = []
+        self.requests, self.replies, self.notices = Lane(), Lane(), Lane()
 
     @asynccontextmanager
     async def serving(self):
         """Its URL, as long as the block lasts."""
         application = web.Application(client_max_size=2**26)
         application.router.add_post("/", self._handle)
-        runner = web.AppRunner(application)
+        application.router.add_get("/", self._join)
+        runner = web.AppRunner(application, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         async with aiohttp.ClientSession() as self._session:
             try:
-                yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+                yield f"{self._target.partition('://')[0]}://127.0.0.1:{runner.addresses[0][1]}"
             finally:
                 await runner.cleanup()
 
@@ -47,10 +79,12 @@ class Proxy:
             return web.json_response(refused)
         if self._happens("twice"):
             await self._passed_on(body)
-        reply = await self._passed_on(body)
+        async with self.requests.passing(self._happens("reorder")):
+            reply = await self._passed_on(body)
         if self._happens("lose_reply"):
             return web.Response(status=502)
-        return web.Response(body=reply, content_type="application/json")
+        async with self.replies.passing(self._happens("reorder")):
+            return web.Response(body=reply, content_type="application/json")
 
     async def _passed_on(self, body):
         headers = {"Content-Type": "application/json"}
@@ -68,6 +102,31 @@ class Proxy:
             return None
         told = {"code": -32602, "message": f"block range is limited to {self._logs_max}"}
         return {"jsonrpc": "2.0", "id": asked["id"], "error": told}
+
+    async def _join(self, request):
+        """Two WebSockets, as one that does not keep the order."""
+        near = web.WebSocketResponse()
+        await near.prepare(request)
+        async with self._session.ws_connect(self._target, max_msg_size=2**26) as far:
+            ways = [asyncio.create_task(self._carry_all(*way)) for way in ((near, far), (far, near))]
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.gather(near.close(), far.close())
+            await asyncio.gather(*ways)
+        return near
+
+    async def _carry_all(self, source, target):
+        carried = []
+        async for message in source:
+            content = message.data if isinstance(message.data, str) else message.data.decode()
+            carried.append(asyncio.create_task(self._carry(content, target)))
+        await asyncio.gather(*carried, return_exceptions=True)
+
+    async def _carry(self, content, target):
+        told = json.loads(content)
+        is_call = "method" in told
+        lane = (self.notices if "id" not in told else self.requests) if is_call else self.replies
+        async with lane.passing(self._happens("reorder")):
+            await target.send_str(content)
 
     def _happens(self, fault):
         return self._random.random() < self._chances[fault]

@@ -19,8 +19,8 @@ from prepaid.chain.values import ResponseStatus
 ALL = "PREPAID_TEST_NODE_LONG" in os.environ
 DEPTHS = range(1, 13) if ALL else (1, 6, 12)
 CONFIRMATIONS = 13
-GAP = 1_500 if ALL else 100
-"""Blocks between two requests; anvil takes a second for a hundred."""
+GAP = 6_000 if ALL else 1_000
+"""Blocks, with a request in every quarter of them."""
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
@@ -50,13 +50,13 @@ async def test_a_gap_of_thousands_of_blocks(desk, world, alice, anvil, session_i
     asked = []
     for _ in range(4):
         asked.append(await alice.request(session_id, MODEL, [NODE], question()))
-        for _ in range(GAP // 100):
-            anvil.rpc("anvil_mine", hex(100))
+        await asyncio.to_thread(anvil.rpc, "anvil_mine", hex(GAP // 4))
     async with proxy.serving() as url:
         away = dataclasses.replace(world, url=url)
-        environment = desk.environment(away, node={"lookback_blocks": 5 * GAP, "deadline_margin_seconds": 1})
+        environment = desk.environment(away, node={"lookback_blocks": 2 * GAP, "deadline_margin_seconds": 1})
         async with running(environment, monkeypatch):
             settled = [await alice.settled(each, timeout_seconds=120) for each in asked]
+    assert await alice.contract.chain.head() - asked[0].block_number >= GAP
     assert {each.response.status for each in settled} == {ResponseStatus.SUCCESS}
     assert sorted(await deliveries(alice)) == sorted(each.request_id for each in asked)
     assert max(proxy.ranges) > GAP // 5 >= min(proxy.ranges)
@@ -69,9 +69,50 @@ async def test_an_endpoint_that_fails(seed, desk, world, alice, operator, sessio
     async with proxy.serving() as url:
         faulty = dataclasses.replace(world, url=url)
         async with running(desk.environment(faulty), monkeypatch):
-            asked = [await alice.request(session_id, MODEL, [NODE], question(str(at))) for at in range(4)]
-            settled = [await alice.settled(each, timeout_seconds=120) for each in asked]
-            told = await ends(times=len(asked))
+            await answered_once(desk, alice, operator, session_id, ends, lambda: True)
+
+
+async def test_calls_and_replies_that_overtake_each_other(
+    desk, world, alice, operator, session_id, monkeypatch, ends
+):
+    """Spec A10: what is asked first arrives later, and is told later: still one answer each."""
+    proxy = Proxy(world.url, reorder=0.2)
+
+    def have_overtaken():
+        return proxy.requests.overtaken and proxy.replies.overtaken
+
+    async with proxy.serving() as url:
+        shuffled = dataclasses.replace(world, url=url)
+        async with running(desk.environment(shuffled), monkeypatch):
+            await answered_once(desk, alice, operator, session_id, ends, have_overtaken)
+
+
+async def test_notices_that_overtake_each_other(
+    desk, world, alice, operator, anvil, session_id, monkeypatch, ends
+):
+    """Spec A10: calls, replies and new blocks in another order over one WebSocket: still one answer each."""
+    proxy = Proxy(anvil.socket_url, reorder=0.2)
+
+    def have_overtaken():
+        anvil.rpc("anvil_mine", hex(3))
+        lanes = (proxy.requests, proxy.replies, proxy.notices)
+        return all(lane.overtaken for lane in lanes)
+
+    async with proxy.serving() as url:
+        chain = {"rpc_url": url, "poll_seconds": 0.2}
+        async with running(desk.environment(world, chain=chain), monkeypatch):
+            await answered_once(desk, alice, operator, session_id, ends, have_overtaken)
+
+
+async def answered_once(desk, alice, operator, session_id, ends, has_happened):
+    """Ask, again and again until that has happened: chain, model and earnings know of one answer to each."""
+    asked = []
+    while not (asked and has_happened()):
+        more = (alice.request(session_id, MODEL, [NODE], question(f"{at}")) for at in range(4))
+        asked += await asyncio.gather(*more)
+        settled = [await alice.settled(each, timeout_seconds=120) for each in asked]
+    told = await ends(times=len(asked))
+    assert sorted(each.request_id for each in told) == sorted(each.request_id for each in asked)
     assert {each.state for each in told} == {"confirmed"}
     assert sorted(await deliveries(alice)) == sorted(each.request_id for each in asked)
     assert await operator.earned(NODE) == sum(each.cost for each in settled)
