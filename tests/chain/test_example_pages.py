@@ -11,17 +11,14 @@ import re
 import runpy
 import shlex
 import subprocess
-import sys
 
 import pytest
 from typer.testing import CliRunner
 
 from chain.anvil import CONTRACTS
+from chain.forging import link_packages, tools
 from pages import README, ROOT, blocks, is_output, links, named
 from prepaid.cli.app import app
-
-sys.path.insert(0, str(ROOT / "scripts"))
-from node import environment
 
 PAGES = sorted((ROOT / "docs" / "examples").glob("*.md"))
 EXAMPLES = {path.name: path.read_text(encoding="utf-8") for path in (CONTRACTS / "examples").glob("*.sol")}
@@ -62,13 +59,10 @@ def said_by_python(content, shell, capsys):
 def said_by_bash(content, shell, _):
     """With the compiler and OpenZeppelin's contracts from npm, as ``contracts`` has them."""
     with contextlib.suppress(FileExistsError):
-        (shell / "node_modules").symlink_to(CONTRACTS / "node_modules")
-    (forge,) = (CONTRACTS / "node_modules" / "@foundry-rs").glob("forge-*/bin")
+        link_packages(shell)
     done = subprocess.run(
         ["bash", "-e", "-c", "\n".join(re.findall(r"^\$ (.*)$", content, re.MULTILINE))],
-        env=os.environ
-        | {"PATH": f"{forge}{os.pathsep}{environment()['PATH']}", "NO_COLOR": "1"}
-        | {"FOUNDRY_SOLC": str(CONTRACTS / "tools" / "solc.mjs"), "FOUNDRY_ALLOW_PATHS": f"[{CONTRACTS}]"},
+        env=tools(),
         cwd=shell,
         capture_output=True,
         text=True,
