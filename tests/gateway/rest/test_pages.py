@@ -12,6 +12,7 @@ from .test_access import ALLOWED
 
 KINDS = ("operator", "user", "session")
 PROTECTED = rows(read("docs/security.md"), "## What is protected")
+OUTAGES = rows(read("docs/security.md"), "## When the database is away")
 
 
 def test_who_may_do_what_is_what_is_tested():
@@ -24,7 +25,7 @@ def test_who_may_do_what_is_what_is_tested():
     assert told == ALLOWED
 
 
-@pytest.mark.parametrize("row", PROTECTED, ids=lambda row: f"{row[0]}, {row[1]}")
+@pytest.mark.parametrize("row", [*PROTECTED, *OUTAGES], ids=lambda row: f"{row[0]}, {row[1]}")
 def test_what_is_protected_is_proved(row):
     file, name = re.fullmatch(r"`(tests/[\w/]+\.py)::(\w+)`", row[3]).groups()
     assert re.search(rf"def {name}\(", (ROOT / file).read_text("utf-8"))
@@ -32,3 +33,4 @@ def test_what_is_protected_is_proved(row):
 
 def test_there_is_something_to_prove():
     assert len(PROTECTED) > 20
+    assert len(OUTAGES) > 10
