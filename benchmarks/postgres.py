@@ -122,7 +122,7 @@ class Hand:
 
 
 @asynccontextmanager
-async def _sides(context: Context) -> AsyncIterator[tuple[Crowd, Hand]]:
+async def sides(context: Context) -> AsyncIterator[tuple[Crowd, Hand]]:
     with context.folder() as folder:
         server = await asyncio.to_thread(lambda: OwnServer(**SERVER))
         try:
@@ -142,7 +142,7 @@ async def _sides(context: Context) -> AsyncIterator[tuple[Crowd, Hand]]:
 
 
 async def throughput(context: Context) -> list[Figure]:
-    async with _sides(context) as (crowd, hand):
+    async with sides(context) as (crowd, hand):
         ours, theirs = context.scaled(20_480, CLIENTS), context.scaled(6_400, 640)
         two, one = await hand.best("two", theirs), await hand.best("one", theirs)
         context.say(f"pgbench is best with {two} clients, and {one} for both in one")
@@ -184,7 +184,7 @@ async def throughput(context: Context) -> list[Figure]:
 
 
 async def hot(context: Context) -> list[Figure]:
-    async with _sides(context) as (crowd, _):
+    async with sides(context) as (crowd, _):
         one = Crowd(crowd.ledger, crowd.session_ids[500:501])
         count = context.scaled(20_480, CLIENTS)
         samples = await interleave(
