@@ -23,5 +23,5 @@ def tools():
 
 
 def link_packages(folder):
-    """OpenZeppelin's contracts, where npm would put them."""
+    """OpenZeppelin's contracts and ethers, where npm would put them."""
     (folder / "node_modules").symlink_to(CONTRACTS / "node_modules")

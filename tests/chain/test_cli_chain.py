@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 from eth_account import Account
+from eth_utils import to_checksum_address
 from typer.testing import CliRunner
 
 from cli_running import environment, prepaid
 from prepaid.chain.ai import AiContract
 from prepaid.chain.connection import Chain
+from prepaid.chain.content import ContentId, fetch_content
 from prepaid.chain.wallets import KeyWallet
 from prepaid.cli.app import app
+from prepaid.models.drawing import drawing
 
 USDT = 10**6
 
@@ -121,6 +124,39 @@ def test_asked_now_looked_at_later(session):
     answered = told("response", asked["request_id"], "--wait", "60")
     assert (answered["status"], answered["text"], answered["session_id"]) == ("SUCCESS", "1 2", session)
     assert "SUCCESS" in read("response", asked["request_id"])
+
+
+def test_an_answer_by_its_content_id(up, session):
+    """Spec A15: the chain has the id; the node's gateway has what it names, which is verified."""
+    answered = told("request", session, "Draw a cat.", "--by-content-id")
+    assert answered["status"] == "SUCCESS"
+    picture = asyncio.run(fetch_content(ContentId.read(answered["text"]), up["gateway_url"]))
+    assert picture == drawing("Draw a cat.")
+
+
+def test_a_signer_elsewhere_signs(up, monkeypatch):
+    """Anvil signs for an account of its own, whose key no program of ours has."""
+    account = to_checksum_address(rpc(up, "eth_accounts")[0])
+    mine = KeyWallet(bytes.fromhex(os.environ["PREPAID_CHAIN_KEY"][2:]))
+
+    async def balance_of_account(amount="0.000001 USDT"):
+        async with await Chain.connect(up["rpc_url"], poll_seconds=0.05) as chain:
+            token = (await AiContract.at(chain, up["ai_contract"], mine)).token
+            await token.transfer(account, amount)
+            return await token.balance_of(account)
+
+    before = asyncio.run(balance_of_account("3 USDT"))
+    for name in ("PREPAID_CHAIN__KEYSTORE", "PREPAID_CHAIN__PASSWORD_FILE", "PREPAID_CHAIN_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PREPAID_CHAIN__SIGNER_URL", up["rpc_url"])
+    assert "signer_address" in refused("session", "start", "2 USDT")["message"]
+    monkeypatch.setenv("PREPAID_CHAIN__SIGNER_ADDRESS", account)
+    started = told("session", "start", "2 USDT")
+    assert told("session", "show", started["session_id"])["owner"] == account
+    answered = told("request", started["session_id"], "count to 3")
+    assert (answered["status"], answered["text"]) == ("SUCCESS", "1 2 3")
+    told("session", "close", started["session_id"])
+    assert asyncio.run(balance_of_account()) == before + 1 - answered["cost"]
 
 
 def test_what_nobody_answers_is_expired(up, session):

@@ -33,7 +33,7 @@ def is_session(block):
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_what_a_page_shows_is_what_happens(page, shell, capsys):
     """From top to bottom, in one folder: files are saved, programs run, and what they print is on the page."""
-    for block in filter(is_session, blocks(page, "solidity", "toml", "python", "console")):
+    for block in filter(is_session, blocks(page, "solidity", "toml", "python", "javascript", "console")):
         said = DOERS[block.language](block.content, shell, capsys)
         assert is_output(wanted(block), said), f"{block.place} says\n{said}"
 
@@ -75,10 +75,29 @@ def said_by_bash(content, shell, _):
     return done.stdout
 
 
+def said_by_node(content, shell, _):
+    """With ethers from npm, as ``contracts`` has it."""
+    with contextlib.suppress(FileExistsError):
+        link_packages(shell)
+    (shell / "program.mjs").write_text(content, encoding="utf-8")
+    done = subprocess.run(
+        ["node", "program.mjs"],
+        env=tools(),
+        cwd=shell,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 DOERS = {
     "solidity": saved_contract,
     "toml": saved_toml,
     "python": said_by_python,
+    "javascript": said_by_node,
     "console": said_by_bash,
 }
 
