@@ -46,6 +46,10 @@ class Chain:
         self._poll_seconds = poll_seconds
         self._polling: asyncio.Task[Block] | None = None
         self._shared: dict[str, tuple[float, asyncio.Future[Any]]] = {}
+        self._stirred_at = 0.0
+        self._last: Block | None = None
+        self._for_another: set[asyncio.Future[Block]] = set()
+        self._looking: asyncio.Task[None] | None = None
         self._lanes: dict[str, Lane] = {}
 
     @classmethod
@@ -120,7 +124,40 @@ class Chain:
                 f"The endpoint does not tell its newest block: {str(answer.get('error'))[:200]}.",
                 remedy="Use another endpoint.",
             )
-        return read_block(said)
+        block = read_block(said)
+        if self._last is None or self._last.hash != block.hash:
+            self._last = block
+            self.stir()
+            for waiter in self._for_another:
+                if not waiter.done():
+                    waiter.set_result(block)
+        return block
+
+    def stir(self) -> None:
+        """Something changed: what was said before is not ``fresh`` any more."""
+        self._stirred_at = time.monotonic()
+
+    async def block_after(self, known: str, seconds: float) -> Block | None:
+        """The newest block once it is another than ``known``, by its hash; ``None`` if none comes in time.
+
+        All who wait share one question, and are woken only by a block.
+
+        Raises:
+            ChainError: the endpoint does not say.
+        """
+        if self._last is not None and self._last.hash != known:
+            return self._last
+        waiter: asyncio.Future[Block] = asyncio.get_running_loop().create_future()
+        self._for_another.add(waiter)
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_out())
+        try:
+            async with asyncio.timeout(seconds):
+                return await waiter
+        except TimeoutError:
+            return None
+        finally:
+            self._for_another.discard(waiter)
 
     async def next_head(self) -> int:
         """The newest block's number after a while; all who wait share one question."""
@@ -136,12 +173,19 @@ class Chain:
         """The newest block, asked for not longer ago than we wait between two polls."""
         return await self.shared("block", self.newest)
 
-    async def shared(self, what: str, ask: Callable[[], Awaitable[T]]) -> T:
-        """What ``ask`` says, or said to another task not longer ago than we wait between two polls."""
+    async def fresh(self, what: str, ask: Callable[[], Awaitable[T]]) -> T:
+        """As ``shared``, but nothing that was said before the newest block or our newest transaction."""
+        return await self.shared(what, ask, self._stirred_at)
+
+    async def shared(self, what: str, ask: Callable[[], Awaitable[T]], since: float = 0.0) -> T:
+        """What ``ask`` says, or said to another task not longer ago than we wait between two polls.
+
+        What was asked before ``since``, by the monotonic clock, is asked again.
+        """
         now = time.monotonic()
         asked_at, asked = self._shared.get(what, (0.0, None))
         is_void = asked is None or (asked.done() and (asked.cancelled() or asked.exception() is not None))
-        if asked is None or is_void or now - asked_at > self._poll_seconds:
+        if asked is None or is_void or asked_at < since or now - asked_at > self._poll_seconds:
             asked = asyncio.ensure_future(ask())
             self._shared[what] = (now, asked)
         answer: T = await asyncio.shield(asked)
@@ -196,10 +240,10 @@ class Chain:
 
     async def aclose(self) -> None:
         """Close what is open."""
-        if self._polling is not None:
-            self._polling.cancel()
-            await asyncio.gather(self._polling, return_exceptions=True)
-        asked = [each for _, each in self._shared.values()]
+        polling: list[asyncio.Task[Any]] = [
+            each for each in (self._polling, self._looking) if each is not None
+        ]
+        asked: list[asyncio.Future[Any]] = [*polling, *(each for _, each in self._shared.values())]
         for each in asked:
             each.cancel()
         await asyncio.gather(*asked, return_exceptions=True)
@@ -213,6 +257,16 @@ class Chain:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    async def _look_out(self) -> None:
+        """Ask for the newest block as long as somebody waits for another."""
+        while self._for_another:
+            try:
+                await self._poll()
+            except ChainError as error:
+                for waiter in self._for_another:
+                    if not waiter.done():
+                        waiter.set_exception(error)
 
     async def _poll(self) -> Block:
         await asyncio.sleep(self._poll_seconds)

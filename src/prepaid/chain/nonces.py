@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prepaid.chain.outbox import Outbox
 
 __all__ = ["Lane"]
 
 
 class Lane:
-    """The numbers that are out, and the lock under which the next one is taken, signed and sent.
+    """The numbers that are out, and the ``outbox`` that takes the next ones.
 
     Nothing is remembered beyond what is in flight: what the chain says of an idle wallet is true, even after
     another program used it, or a block was taken back.
     """
 
     def __init__(self) -> None:
-        self.lock = asyncio.Lock()
+        self.outbox: Outbox | None = None
         self._in_flight: set[int] = set()
 
     def next(self, pending: int) -> int:

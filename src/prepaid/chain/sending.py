@@ -1,4 +1,4 @@
-"""Transactions: estimated, numbered, signed and sent; ``watching`` sees them through.
+"""Transactions: estimated, signed and sent through the ``outbox``; ``watching`` sees them through.
 
 Whatever a contract would refuse is refused by the estimate, before anything is sent or paid.
 """
@@ -16,24 +16,19 @@ from web3.exceptions import TransactionNotFound, Web3RPCError
 from web3.types import RPCEndpoint
 
 from prepaid.chain.connection import Chain
-from prepaid.chain.fees import GasPrice, current_gas_price
-from prepaid.chain.nonces import Lane
+from prepaid.chain.fees import GasPrice
+from prepaid.chain.outbox import Outbox, outbox_of
 from prepaid.chain.refusals import refusals_as_ours
+from prepaid.chain.refused import is_known, is_poor, message_of
 from prepaid.chain.wallets import Wallet
 from prepaid.chain.watching import Attempt, Recorder, Watch
 from prepaid.chain.wire import Receipt
-from prepaid.errors import ChainError, ChainUnreachable, EtherTooLow, TransactionReplaced
+from prepaid.errors import ChainError, EtherTooLow
 
 __all__ = ["Policy", "Sender"]
 
 _SEND: Final = RPCEndpoint("eth_sendRawTransaction")
 _APART: Final = 65_536
-_TRIES_MAX: Final = 8
-_REPLACEMENT: Final = "replacement transaction underpriced"
-_KNOWN: Final = ("already known", "already imported", "known transaction", "already exists")
-_TAKEN: Final = ("nonce too low", _REPLACEMENT, "nonce has already been used", "invalid nonce")
-_POOR: Final = ("insufficient funds", "insufficient balance")
-_CHEAP: Final = ("less than block base fee", "fee cap less than", "max fee per gas")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +54,11 @@ class Sender:
         self.wallet = wallet
         self.policy = policy or Policy()
 
+    @property
+    def outbox(self) -> Outbox:
+        """Where this wallet's transactions leave, whoever of this process sends them."""
+        return outbox_of(self.chain, self.wallet.address)
+
     async def send(
         self, call: Mapping[str, Any], record: Recorder | None = None, *, gas: int | None = None
     ) -> Receipt:
@@ -74,7 +74,7 @@ class Sender:
         """
         draft = await self._estimated(call, gas)
         lane = self.chain.lane(self.wallet.address)
-        attempt = await self._out(draft, lane, record)
+        attempt = await self.outbox.send(self, draft, record)
         try:
             return await Watch(self, draft, attempt, record).until_confirmed()
         finally:
@@ -117,7 +117,7 @@ class Sender:
         if "result" in answer:
             return
         error = Web3RPCError(str(answer.get("error"))[:300], rpc_response=answer)
-        if not _says(error, _KNOWN) and not await self.is_known(attempt):
+        if not is_known(error) and not await self.is_known(attempt):
             raise error
 
     async def is_known(self, attempt: Attempt) -> bool:
@@ -144,7 +144,7 @@ class Sender:
             try:
                 return await self.chain.w3.eth.estimate_gas(draft)  # type: ignore[arg-type]
             except Web3RPCError as error:
-                raise await self._as_ours(error, draft) from None
+                raise await self.as_ours(error, draft) from None
 
     async def _estimated(self, call: Mapping[str, Any], gas: int | None) -> dict[str, Any]:
         if gas is None:
@@ -154,49 +154,13 @@ class Sender:
         # never the same: two programs that send the same at once must not take one transaction for both.
         return draft | {"gas": gas + gas // 4 + 20_000 + secrets.randbelow(_APART)}
 
-    async def _out(self, draft: dict[str, Any], lane: Lane, record: Recorder | None) -> Attempt:
-        """Number, sign and send, one after another, so that no number is left out."""
-        async with lane.lock:
-            least = 0
-            for _ in range(_TRIES_MAX):
-                price = await current_gas_price(self.chain, self.policy.gas_price_max_wei)
-                pending = await self.chain.transactions_of(draft["from"], "pending")
-                attempt = await self.signed(draft, max(lane.next(pending), least), price)
-                if record is not None:
-                    await record(draft, attempt)
-                try:
-                    await self.push(attempt)
-                except Web3RPCError as error:
-                    if _says(error, _TAKEN):  # by another program with the same wallet
-                        least = attempt.nonce + 1 if _says(error, (_REPLACEMENT,)) else 0
-                    elif _says(error, _CHEAP):
-                        await self.chain.next_head()  # the price has changed
-                    else:
-                        raise await self._as_ours(error, draft | price.fields()) from None
-                    continue
-                except ChainUnreachable:
-                    pass  # it may have arrived: whoever watches it hands it in again
-                lane.sent(attempt.nonce)
-                return attempt
-        raise TransactionReplaced(attempt.tx_hash, attempt.nonce)
-
-    async def _as_ours(self, error: Web3RPCError, draft: Mapping[str, Any]) -> Exception:
-        if not _says(error, _POOR):
+    async def as_ours(self, error: Web3RPCError, draft: Mapping[str, Any]) -> Exception:
+        """Why a node refused a transaction for good."""
+        if not is_poor(error):
             return ChainError(
-                f"The node refused the transaction: {_message(error)}.", remedy="Check the endpoint's limits."
+                f"The node refused the transaction: {message_of(error)}.",
+                remedy="Check the endpoint's limits.",
             )
         balance = await self.chain.w3.eth.get_balance(draft["from"])
         needed = draft.get("gas", 0) * draft.get("maxFeePerGas", 0) + draft["value"]
         return EtherTooLow(draft["from"], max(needed, 1), balance)
-
-
-def _message(error: Web3RPCError) -> str:
-    response = error.rpc_response or {}
-    said: Any = response.get("error") or {}
-    return str(said.get("message", error) if isinstance(said, Mapping) else said)[:300]
-
-
-def _says(error: Web3RPCError, words: tuple[str, ...]) -> bool:
-    """Clients have no common codes for these; the words are geth's, and others follow them."""
-    message = _message(error).lower()
-    return any(each in message for each in words)

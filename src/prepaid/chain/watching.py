@@ -32,6 +32,8 @@ __all__ = ["Attempt", "Recorder", "Watch"]
 _STRIKES: Final = 3
 """How often the number must be seen taken while no receipt is found: nodes behind one endpoint may differ."""
 _OUT_OF_GAS_PERCENT: Final = 98
+_PAUSE_SECONDS: Final = 0.1
+"""Between two tries to bump what could not be bumped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +76,11 @@ class Watch:
             TransactionReplaced, TransactionReorganised, TransactionUnconfirmed, ChainUnreachable.
         """
         silence: ChainUnreachable | None = None
-        newest = self._chain.recent_block
+        newest: Block | None = None
         while True:
             try:
-                receipt = await self._look(await newest())
+                newest = await self._newest_after(newest, is_soon=silence is not None or self._strikes > 0)
+                receipt = await self._look(newest)
                 if receipt is not None:
                     return await self._judged(receipt)
                 silence = None
@@ -85,14 +88,25 @@ class Watch:
                 silence = error
             if time.monotonic() >= self._deadline:
                 raise self._out_of_time(silence)
-            newest = self._chain.next_block
+
+    async def _newest_after(self, looked_at: Block | None, *, is_soon: bool) -> Block:
+        """The newest block: ``is_soon``, or when there is another, or when it is time to do something."""
+        if looked_at is None:
+            return await self._chain.recent_block()
+        if is_soon:
+            return await self._chain.next_block()
+        until = min(self._sent_at + self._sender.policy.bump_after_seconds, self._deadline)
+        seconds = max(until - time.monotonic(), _PAUSE_SECONDS)
+        return await self._chain.block_after(looked_at.hash, seconds) or looked_at
 
     async def _look(self, newest: Block) -> Receipt | None:
         """The receipt, if it is confirmed; else do what helps. While no block comes, there is nothing new."""
         is_stuck = time.monotonic() - self._sent_at >= self._sender.policy.bump_after_seconds
         if newest.hash == self._looked_at and not is_stuck and not self._strikes:
             return None
-        receipt = await self._receipt()
+        used = await self._counted("latest")
+        is_used = used > self._attempts[-1].nonce
+        receipt = await self._receipt() if is_used else None
         self._was_taken_back = receipt is None and self._mined_in is not None
         if receipt is not None:
             self._mined_in, self._strikes = receipt["blockNumber"], 0
@@ -100,7 +114,7 @@ class Watch:
             if max(deep, 1) >= self._sender.policy.confirmations:
                 return receipt
         else:
-            await self._check_number()
+            self._strike(is_used=is_used)
             if is_stuck and not self._strikes:
                 await self._bump()
             elif not self._strikes and not await self._is_waiting():
@@ -115,15 +129,14 @@ class Watch:
                 return receipt
         return None
 
-    async def _check_number(self) -> None:
-        """See whether another transaction has the number.
+    def _strike(self, *, is_used: bool) -> None:
+        """Count how often the number was used, and not by ours.
 
         Raises:
-            TransactionReplaced: it has.
+            TransactionReplaced: often enough.
         """
         newest = self._attempts[-1]
-        used = await self._counted("latest")
-        self._strikes = self._strikes + 1 if used > newest.nonce else 0
+        self._strikes = self._strikes + 1 if is_used else 0
         if self._strikes >= _STRIKES:
             raise TransactionReplaced(newest.tx_hash, newest.nonce)
 
@@ -134,7 +147,7 @@ class Watch:
     async def _counted(self, block: Literal["latest", "pending"]) -> int:
         """The wallet's transactions; all that wait with it share the answer."""
         sender = self._draft["from"]
-        return await self._chain.shared(
+        return await self._chain.fresh(
             f"{block} of {sender}", lambda: self._chain.transactions_of(sender, block)
         )
 

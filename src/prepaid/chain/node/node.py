@@ -139,7 +139,8 @@ class Node:
                 self._again(queue, request_id, min(_PAUSE_SECONDS * 2**doublings, _PAUSE_SECONDS_MAX))
 
     async def _answer(self, request_id: str) -> None:
-        """From seen to answered."""
+        """From seen to answered, once there is room for the answer."""
+        await self.ai.contract.sender.outbox.room()
         entry = await self._page.entry(request_id)
         request = entry.request
         ended = await (self._judged(request) if entry.state is State.SEEN else self._late(request))
