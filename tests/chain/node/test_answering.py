@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import sys
@@ -10,20 +11,36 @@ from pathlib import Path
 
 import pytest
 from eth_abi import encode
+from eth_utils import keccak, to_checksum_address
 
 from chain.node.desk import FUND, deliveries, ended, running, until
-from chain.world import ADMIN, ALICE, MODEL, NODE, PRICE, question, success
+from chain.world import ADMIN, ALICE, MODEL, NODE, OPERATOR, PRICE, question, success
 from prepaid.chain.values import DtnRequest, ResponseStatus, decode_text, encode_prompt
+from prepaid.chain.wallets import PASSWORD_VARIABLE
 from prepaid.errors import ConfigError, NoNodesAvailable, StoreBusy
 from prepaid.routing import Aggregation, Routing, system_validated_any
 from providers.fake_openai import Behaviour
 
+KEY = keccak(text="a key for tests: operator")
 
-async def test_the_command_answers_until_it_is_told_to_stop(desk, world, alice, operator, session_id):
+
+async def test_the_command_answers_until_it_is_told_to_stop(desk, world, alice, operator, anvil, session_id):
     """Spec A3, A10, A14: asked on chain, answered by a model, both paid; nothing secret in the logs."""
     environment = desk.environment(world)
+    del environment["PREPAID_CHAIN_KEY"]
+    password = "a password for tests"
+    OPERATOR.to_keystore(desk.folder / "node.json", lambda: password, is_for_tests=True)
+    environment[PASSWORD_VARIABLE] = password
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREPAID_")}
-    command = [Path(sys.executable).parent / "prepaid", "node", "--models", f"{MODEL}=m", "--name", NODE]
+    options = {
+        "--rpc": anvil.socket_url,
+        "--contract": world.ai,
+        "--keystore": "node.json",
+        "--name": NODE,
+        "--models": f"{MODEL}=m",
+        "--session": desk.session_id,
+    }
+    command = [Path(sys.executable).parent / "prepaid", "node", *itertools.chain(*options.items())]
     with (desk.folder / "node.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *command, env=kept | environment, stderr=log, cwd=desk.folder
@@ -39,8 +56,24 @@ async def test_the_command_answers_until_it_is_told_to_stop(desk, world, alice, 
     assert 0 < spent == FUND - available
     text = desk.log.read_text()
     assert [line["state"] for line in desk.lines("ended")] == ["confirmed"]
-    for secret in (environment["PREPAID_CHAIN_KEY"], "secret word", "Hello from"):
+    for secret in (password, KEY.hex(), "secret word", "Hello from"):
         assert secret not in text
+
+
+async def test_a_signer_elsewhere_signs_the_answers(
+    desk, world, alice, admin, anvil, session_id, monkeypatch
+):
+    """Spec A10: anvil, for an account of its own; the node has no key."""
+    account = to_checksum_address(anvil.rpc("eth_accounts")[0])
+    await admin.register_node("system", "node-8", account)
+    chain = {"signer_url": anvil.url, "signer_address": account}
+    environment = desk.environment(world, chain=chain, node={"name": "system.node-8"})
+    del environment["PREPAID_CHAIN_KEY"]
+    async with running(environment, monkeypatch):
+        request = await alice.request(session_id, MODEL, ["system.node-8"], question())
+        settled = await alice.settled(request, timeout_seconds=120)
+    assert settled.response.status is ResponseStatus.SUCCESS
+    assert await alice.earned("system.node-8") == settled.cost
 
 
 async def test_many_requests_at_once(desk, world, alice, operator, session_id, monkeypatch):

@@ -90,23 +90,51 @@ async def test_all_of_three(voters, world, alice, session_id):
             assert end["state"] == "confirmed"
     assert settled.response.status is ResponseStatus.SUCCESS
     assert await deliveries(alice) == [request.request_id]
+    assert await relayers(alice) in [[wallet(name).address] for name in NAMES]
     assert [await alice.earned(node_id) for node_id in IDS] == [settled.cost // 3] * 3
 
 
-async def test_all_of_three_with_a_sleeper(voters, world, alice, anvil, session_id):
-    """Spec A12, A17: nothing is delivered or paid, and the owner gets everything back."""
+async def test_a_vote_with_a_sleeper(voters, world, alice, session_id):
+    """Spec A12: the other two suffice, and are paid."""
     desks, _ = voters
     async with started([*desks[:2], None], world):
+        request = await alice.request(session_id, MODEL, routing(Aggregation.VOTE), question())
+        settled = await alice.settled(request, timeout_seconds=120)
+        for desk in desks[:2]:
+            (end,) = await desk.said("ended")
+            assert end["state"] == "confirmed"
+    assert decode_text(settled.response.response) == TRUTH
+    assert await relayers(alice) in [[wallet("one").address], [wallet("two").address]]
+    earned = [await alice.earned(node_id) for node_id in IDS]
+    assert earned == [settled.cost // 2, settled.cost // 2, 0]
+
+
+@pytest.mark.parametrize("third", ["sleeps", "lies"])
+async def test_all_of_three_but_one(third, voters, world, alice, anvil, session_id):
+    """Spec A12, A17: nothing is delivered or paid, and the owner gets everything back."""
+    desks, liar = voters
+    desks[2].fake = liar
+    awake = desks if third == "lies" else desks[:2]
+    async with started([*awake, None][:3], world):
         request = await alice.request(session_id, MODEL, routing(Aggregation.ALL), question())
 
         async def have_tried():
-            return all(desk.lines("will try again") for desk in desks[:2])
+            return all(desk.lines("will try again") for desk in awake)
 
         await until(have_tried)
         anvil.later(3_601)
-        for desk in desks[:2]:
+        for desk in awake:
             (end,) = await desk.said("ended", seconds=120)
             assert end["state"] == "expired"
     await alice.expire(request.encoded_terms)
     assert await deliveries(alice) == []
+    assert [await alice.earned(node_id) for node_id in IDS] == [0] * 3
     assert (await alice.session_of(session_id)).held == 0
+
+
+async def relayers(ai):
+    """Who handed in answers."""
+    w3 = ai.contract.chain.w3
+    query = {"address": ai.address, "topics": [ai.contract.topic("ResponseDelivered")], "fromBlock": 0}
+    hashes = [log["transactionHash"] for log in await w3.eth.get_logs(query)]
+    return [(await w3.eth.get_transaction(each))["from"] for each in hashes]
