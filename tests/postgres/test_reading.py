@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextvars import ContextVar
 
 import asyncpg
@@ -151,3 +152,22 @@ async def test_what_is_aside_raises_and_answers_as_if_it_were_not(store):
     assert await store.aside(work(wrong=False)) == [0, 0, 0]
     with pytest.raises(ZeroDivisionError):
         await store.aside(work(wrong=True))
+
+
+async def test_a_few_reports_run_at_a_time(store):
+    """Each has a connection, and a server has so many: who asks for a hundred statements does not take them all."""
+    running, most = 0, 0
+    changing = threading.Lock()
+
+    def report(reads):
+        nonlocal running, most
+        with changing:
+            running += 1
+            most = max(most, running)
+        reads.rows("SELECT pg_sleep(0.05)")
+        with changing:
+            running -= 1
+        return 7
+
+    assert await asyncio.gather(*(store.report(report) for _ in range(12))) == [7] * 12
+    assert most <= 3

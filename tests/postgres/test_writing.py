@@ -177,3 +177,26 @@ async def test_a_lane_whose_row_was_cleared_away_goes_on(url):
     await store.aclose()
     assert again.reads.rows("SELECT 1 FROM lane") == [], "a lane that ends takes its row along"
     await again.aclose()
+
+
+async def test_a_batch_takes_as_many_statements_as_one_operation(url):
+    """Set-based: begin, lock, read, write, commit, whatever is in it."""
+    store = PostgresStore(url, lanes=1)
+    await asyncio.gather(*(store.submit(create(f"s{number}", 1_000)) for number in range(20)))
+    asked = []
+    store._lanes[0]._connection.add_query_logger(lambda record: asked.append(record.query))
+
+    async def statements(works):
+        asked.clear()
+        await asyncio.gather(*map(store.submit, works))
+        while asked[-1:] != ["COMMIT"]:  # noqa: ASYNC110 -- told in the loop's next round
+            await asyncio.sleep(0)
+        return len(asked)
+
+    keys = [(f"k{number}", f"s{number % 20}") for number in range(200)]
+    for work in (lambda *key: hold(10, *key, expires_ms=2**50), lambda *key: settle(4, *key)):
+        await statements([work("first", "s0")])  # what is prepared is looked at once
+        assert await statements([work("alone", "s0")]) == 5
+        assert await statements([work(*key) for key in keys]) == 5
+    assert (await store.report(audit)).is_clean
+    await store.aclose()

@@ -20,12 +20,13 @@ from stores import open_store
 from .books import fund
 
 RELEASED = {
-    "0001_initial.sql": "680a54066a2472bf",
-    "0002_other_libraries.sql": "b274e888d0588a23",
-    "0003_api_keys.sql": "b1b4ddb874acc982",
-    "0004_requests.sql": "4aaaaa499b338f7b",
+    "sqlite/migrations/0001_initial.sql": "680a54066a2472bf",
+    "sqlite/migrations/0002_other_libraries.sql": "b274e888d0588a23",
+    "sqlite/migrations/0003_api_keys.sql": "b1b4ddb874acc982",
+    "sqlite/migrations/0004_requests.sql": "4aaaaa499b338f7b",
+    "postgres/migrations/0001_initial.sql": "04188a19d1354dcb",
 }
-"""SQLite's migrations in 0.1.0, which databases of users have gone through."""
+"""Those in 0.1.0, which databases of users have gone through."""
 
 SQLITE = connection._migrations()
 POSTGRES = schema._migrations()
@@ -89,7 +90,7 @@ async def goes_on(where):
 
 def test_what_was_released_stays():
     """A migration that databases have gone through must never change: add another."""
-    folder = resources.files("prepaid.store.sqlite") / "migrations"
+    folder = resources.files("prepaid.store")
     for name, digest in RELEASED.items():
         assert sha256((folder / name).read_bytes()).hexdigest()[:16] == digest, name
 

@@ -28,6 +28,8 @@ assert handlers, "importing them registers them"
 T = TypeVar("T")
 
 LANES: Final = 4
+_REPORTS_MAX: Final = 3
+"""How many reports are made at a time: each has a connection, for as long as it reads."""
 
 
 class PostgresStore:
@@ -67,6 +69,7 @@ class PostgresStore:
             for _ in range(lanes)
         ]
         self._readers = Readers(url)
+        self._reporting = asyncio.Semaphore(_REPORTS_MAX)
         self.reads = Reads(PlainSource(url, self._bridge, self._readers), self.clock)
 
     def submit(self, operation: Operation) -> asyncio.Future[Any]:
@@ -106,8 +109,9 @@ class PostgresStore:
         return aside(work)
 
     async def report(self, question: Callable[[Reads], T]) -> T:
-        """Answer an unbounded question in a thread, on a connection of its own."""
-        return await asyncio.to_thread(lambda: asyncio.run(self._reported(question)))
+        """Answer an unbounded question in a thread, on a connection of its own; a few at a time."""
+        async with self._reporting:
+            return await asyncio.to_thread(lambda: asyncio.run(self._reported(question)))
 
     async def aclose(self) -> None:
         """Finish what is queued and close the connections."""
