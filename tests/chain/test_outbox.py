@@ -8,8 +8,9 @@ import pytest
 
 from chain.proxy import Proxy
 from chain.world import ALICE, BOB, POLL_SECONDS, QUICK
-from prepaid import ChainError, StoreError, WalletUnusable
+from prepaid import ChainError, ChainUnreachable, StoreError, WalletUnusable
 from prepaid.chain.connection import Chain
+from prepaid.chain.rpc import Patience
 from prepaid.chain.sending import Sender
 
 SENDS = 9
@@ -98,6 +99,19 @@ async def test_one_that_the_node_refuses(chain, through, proxy):
     proxy.fail("eth_sendRawTransaction", {"error": {"code": -32000, "message": "tx fee exceeds the cap"}})
     mined, failed = await outcomes_of(transfers(Sender(through, ALICE, QUICK), 10))
     assert [type(each) for each in failed] == [ChainError]
+    assert len(mined) == SENDS - 1 == await count(chain) - before
+
+
+async def test_one_that_is_refused_for_a_reason_that_cannot_be_asked_for(chain, world, proxy):
+    """Those before it are out, and seen through; those behind it leave under other numbers."""
+    before = await count(chain)
+    poor = {"error": {"code": -32000, "message": "insufficient funds for gas * price + value"}}
+    proxy.fail("eth_sendRawTransaction", None, None, poor)
+    proxy.fail("eth_getBalance", *[503] * 3)
+    patience = Patience(timeout_seconds=10, retries_max=2, backoff_seconds=0.01)
+    async with await Chain.connect(proxy.url, patience=patience, poll_seconds=POLL_SECONDS) as through:
+        mined, failed = await outcomes_of(transfers(Sender(through, ALICE, QUICK), 10))
+    assert [type(each) for each in failed] == [ChainUnreachable]
     assert len(mined) == SENDS - 1 == await count(chain) - before
 
 

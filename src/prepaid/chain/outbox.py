@@ -39,7 +39,7 @@ class _Parcel:
     told: asyncio.Future[Attempt]
     tries: int = 0
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         if not self.told.done():
             self.told.set_exception(error)
 
@@ -151,7 +151,7 @@ class Outbox:
         kept = iter(outcomes)
         for parcel, attempt in signed:
             outcome = None if parcel.record is None else next(kept)
-            if isinstance(outcome, Exception):
+            if isinstance(outcome, BaseException):
                 parcel.fail(outcome)
                 break
             recorded.append((parcel, attempt))
@@ -166,7 +166,10 @@ class Outbox:
         except ChainUnreachable:
             pass  # it may have arrived: whoever watches it hands it in again
         except Web3RPCError as error:
-            await self._refused(parcel, attempt, error)
+            try:
+                await self._refused(parcel, attempt, error)
+            except Exception as unknown:  # noqa: BLE001 -- those before it are out, and must be told
+                parcel.fail(unknown)
             return False
         except Exception as error:  # noqa: BLE001 -- as above
             parcel.fail(error)
