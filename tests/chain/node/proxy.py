@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 import aiohttp
 from aiohttp import web
 
-HELD_SECONDS_MAX = 0.3
+HELD_SECONDS_MAX = 0.2
 """Whatever is held for others to overtake it goes on after this, if none comes."""
 
 
@@ -41,16 +41,22 @@ class Lane:
 class Proxy:
     """Faults are chances between 0 and 1; ``logs_max`` is how many blocks ``eth_getLogs`` may span.
 
-    Over a WebSocket it only reorders.
+    Over a WebSocket it reorders, refuses the methods that ``refuses`` names, and breaks when it is told to ``cut``.
     """
 
-    def __init__(self, target, *, seed=1, logs_max=None, **chances):
+    def __init__(self, target, *, seed=1, logs_max=None, refuses=(), **chances):
         self._target = target
+        self._refuses = refuses
         self._random = random.Random(seed)
         self._chances = dict.fromkeys(("drop", "lose_reply", "twice", "delay", "reorder"), 0.0) | chances
         self._logs_max = logs_max
         self.ranges = []
         self.requests, self.replies, self.notices = Lane(), Lane(), Lane()
+        self.joined = []
+
+    async def cut(self):
+        """Close every WebSocket."""
+        await asyncio.gather(*(each.close() for each in self.joined))
 
     @asynccontextmanager
     async def serving(self):
@@ -107,6 +113,7 @@ class Proxy:
         """Two WebSockets, as one that does not keep the order."""
         near = web.WebSocketResponse()
         await near.prepare(request)
+        self.joined.append(near)
         async with self._session.ws_connect(self._target, max_msg_size=2**26) as far:
             ways = [asyncio.create_task(self._carry_all(*way)) for way in ((near, far), (far, near))]
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -118,11 +125,15 @@ class Proxy:
         carried = []
         async for message in source:
             content = message.data if isinstance(message.data, str) else message.data.decode()
-            carried.append(asyncio.create_task(self._carry(content, target)))
+            told = json.loads(content)
+            if told.get("method") in self._refuses:
+                error = {"code": -32601, "message": "there is no such method"}
+                await source.send_json({"jsonrpc": "2.0", "id": told["id"], "error": error})
+            else:
+                carried.append(asyncio.create_task(self._carry(content, told, target)))
         await asyncio.gather(*carried, return_exceptions=True)
 
-    async def _carry(self, content, target):
-        told = json.loads(content)
+    async def _carry(self, content, told, target):
         is_call = "method" in told
         lane = (self.notices if "id" not in told else self.requests) if is_call else self.replies
         async with lane.passing(self._happens("reorder")):

@@ -17,7 +17,7 @@ from chain.node.desk import FUND, deliveries, ended, running, until
 from chain.world import ADMIN, ALICE, MODEL, NODE, OPERATOR, PRICE, question, success
 from prepaid.chain.values import DtnRequest, ResponseStatus, decode_text, encode_prompt
 from prepaid.chain.wallets import PASSWORD_VARIABLE
-from prepaid.errors import ConfigError, NoNodesAvailable, StoreBusy
+from prepaid.errors import ConfigError, EtherTooLow, NoNodesAvailable, StoreBusy
 from prepaid.routing import Aggregation, Routing, system_validated_any
 from providers.fake_openai import Behaviour
 
@@ -182,6 +182,20 @@ async def test_what_nobody_answered_is_ended(desk, world, alice, anvil, session_
         settled = await alice.settled(request, timeout_seconds=120)
     assert (settled.response.status, settled.cost) == (ResponseStatus.TIMEOUT, 0)
     assert (await alice.session_of(session_id)).held == 0
+
+
+async def test_a_wallet_without_ether(desk, world, alice, anvil, session_id, monkeypatch, ends):
+    """Spec A10: no model is asked before its answer could be sent."""
+    anvil.rpc("anvil_setBalance", OPERATOR.address, "0x0")
+    async with running(desk.environment(world), monkeypatch):
+        request = await alice.request(session_id, MODEL, [NODE], question())
+        (again, *_) = await ends("will try again")
+        assert desk.fake.served == 0
+        anvil.give_ether(OPERATOR.address)
+        settled = await alice.settled(request, timeout_seconds=120)
+    assert again.kind == EtherTooLow.code
+    assert settled.response.status is ResponseStatus.SUCCESS
+    assert desk.fake.served == 1
 
 
 async def test_a_budget_that_is_spent(desk, world, alice, anvil, session_id, monkeypatch, ends):

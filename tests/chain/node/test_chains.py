@@ -13,6 +13,7 @@ import pytest
 from chain.anvil import Anvil
 from chain.node.desk import deliveries, made, running, until
 from chain.node.proxy import Proxy
+from chain.proxy import Proxy as FaultyOnDemand
 from chain.world import ALICE, MODEL, NODE, POLL_SECONDS, QUICK, USDT, build, question
 from prepaid.chain.ai import AiContract
 from prepaid.chain.connection import Chain
@@ -130,6 +131,42 @@ async def test_over_a_websocket(desk, world, alice, anvil, session_id, monkeypat
         request = await alice.request(session_id, MODEL, [NODE], question())
         settled = await alice.settled(request, timeout_seconds=120)
     assert settled.response.status is ResponseStatus.SUCCESS
+
+
+@pytest.mark.parametrize("refuses", [(), ("eth_subscribe",)], ids=["breaks", "breaks and has no notices"])
+async def test_a_websocket_that(refuses, desk, world, alice, anvil, session_id, monkeypatch):
+    """Spec A10: opened again, asked where it tells nothing; what was made meanwhile is answered, once."""
+    proxy = Proxy(anvil.socket_url, refuses=refuses)
+    asked = []
+    async with (
+        proxy.serving() as url,
+        running(desk.environment(world, chain={"rpc_url": url}), monkeypatch),
+    ):
+        for _ in range(2):
+            asked.append(await alice.request(session_id, MODEL, [NODE], question()))
+            await alice.settled(asked[-1], timeout_seconds=120)
+            await proxy.cut()
+    assert await deliveries(alice) == [each.request_id for each in asked]
+    assert desk.fake.served == len(asked)
+    assert len(proxy.joined) > 1
+
+
+async def test_logs_that_an_endpoint_does_not_have_yet(desk, world, alice, anvil, session_id, monkeypatch):
+    """Spec A10: blocks are read again, and a request that was hidden then is found."""
+    request = await alice.request(session_id, MODEL, [NODE], question())
+    async with FaultyOnDemand(world.url) as endpoint:
+        endpoint.fail("eth_getLogs", {"result": []})
+        behind = dataclasses.replace(world, url=endpoint.url)
+
+        async def is_read():
+            return "eth_getLogs" in endpoint.seen
+
+        async with running(desk.environment(behind), monkeypatch):
+            await until(is_read)
+            anvil.rpc("evm_mine")
+            settled = await alice.settled(request, timeout_seconds=120)
+    assert settled.response.status is ResponseStatus.SUCCESS
+    assert await deliveries(alice) == [request.request_id]
 
 
 async def test_several_chains_at_once(desk, world, alice, session_id, monkeypatch):
