@@ -26,6 +26,8 @@ CONFIRMATIONS = 13
 GAP = 6_000 if ALL else 1_000
 """Blocks, with a request in every quarter of them."""
 
+ROUNDS_MAX = 30
+
 
 async def test_blocks_that_are_taken_back(desk, world, alice, anvil, session_id, monkeypatch, ends):
     """Spec A10: a request that stays is answered once; one that goes, never, and no model is asked for it."""
@@ -111,11 +113,16 @@ async def test_notices_that_overtake_each_other(
 
 async def answered_once(desk, alice, operator, session_id, ends, has_happened):
     """Ask, again and again until that has happened: chain, model and earnings know of one answer to each."""
-    asked = []
-    while not (asked and has_happened()):
-        more = (alice.request(session_id, MODEL, [NODE], question(f"{at}")) for at in range(4))
-        asked += await asyncio.gather(*more)
-        settled = [await alice.settled(each, timeout_seconds=120) for each in asked]
+    asked, settled = [], []
+    for _ in range(ROUNDS_MAX):
+        questions = (alice.request(session_id, MODEL, [NODE], question(f"{at}")) for at in range(4))
+        more = await asyncio.gather(*questions)
+        settled += [await alice.settled(each, timeout_seconds=120) for each in more]
+        asked += more
+        if has_happened():
+            break
+    else:
+        pytest.fail(f"it did not happen in {ROUNDS_MAX} rounds")
     told = await ends(times=len(asked))
     assert sorted(each.request_id for each in told) == sorted(each.request_id for each in asked)
     assert {each.state for each in told} == {"confirmed"}
