@@ -557,7 +557,11 @@ async def test_a_session_that_has_ended_takes_no_changes(session, ours):
     assert texts((await ours.load("talk")).messages) == ["a"]
 
 
-@pytest.mark.parametrize("wrong", ["", "x" * 1025, "\ud800"], ids=["empty", "long", "half a surrogate"])
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "x" * 1025, "🙂" * 257, "\ud800"],
+    ids=["empty", "long", "long in bytes", "half a surrogate"],
+)
 async def test_an_id_that_cannot_be_kept_is_refused(ours, wrong):
     error = ValueTooLarge if len(wrong) > 1 else InvalidRequestError
     with pytest.raises(error):

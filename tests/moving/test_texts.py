@@ -88,3 +88,23 @@ def test_what_only_a_stranger_can_have_written_is_told_before_anything_is_closed
     other = worlds.new("sqlite")
     move(left, other)
     assert seen(other) == seen(left)
+
+
+def test_an_id_that_no_index_can_have_is_told_before_anything_is_closed(worlds):
+    left, reached = worlds.filled("sqlite"), worlds.new("postgres")
+    run(left, lambda store: store.submit(SaveConversation("s3", "ann", TALK, None, ENTRIES)))
+    by_hand(left, "UPDATE conversation_entry SET entry_id = ? WHERE entry_id = 'e'", "🙂" * 700)
+    with pytest.raises(StoreCorrupted, match=r"entry_id of conversation_entry .* more than 2,600 bytes"):
+        move(left, reached)
+    run(left, lambda store: store.submit(create("s8")))
+
+
+@pytest.mark.parametrize("text", ["🙂" * 256, "\0" + "x" * 1023], ids=["four bytes each", "hexadecimal"])
+def test_the_longest_ids_arrive(worlds, text):
+    left, reached = worlds.filled("sqlite"), worlds.new("postgres")
+    talk = Conversation(text, "1", text, (text,), text, 5, "{}")
+    saved = SaveConversation("s3", "ann", talk, None, (Entry(text, None, "{}"),))
+    run(left, lambda store: store.submit(saved))
+    move(left, reached)
+    with closing(place(reached)) as found:
+        assert found.ask(lambda reads: conversations.all_conversations(reads, "s3")) == [talk]

@@ -33,6 +33,7 @@ from prepaid.integrations.parts import check_size, payer_of, workspace_of
 from prepaid.meter.call import to_the_end
 from prepaid.sessions.leased import LeasedSession
 from prepaid.sessions.session import Session
+from prepaid.store.ids import ID_BYTES_MAX
 from prepaid.store.operations import Conversation, DeleteConversation, Entry, SaveConversation
 from prepaid.store.queries import conversations as conversation_reads
 from prepaid.store.queries.reads import Reads
@@ -41,7 +42,6 @@ __all__ = ["PrepaidConversationStore", "metered"]
 
 _RECORDS: Final[TypeAdapter[ConversationRecord]] = TypeAdapter(ConversationRecord)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_ID_LENGTH_MAX: Final = 1024
 _AT_ONCE_MAX: Final = 100
 """More entries than this are read in a thread."""
 
@@ -220,15 +220,14 @@ def _storable(text: str, *, least: int = 1) -> str:
 
     Raises:
         InvalidRequestError: it is empty, or not valid Unicode.
-        ValueTooLarge: it is longer than 1,024 characters.
+        ValueTooLarge: it has more than 1,024 bytes in UTF-8.
     """
-    if len(text) > _ID_LENGTH_MAX:
-        raise ValueTooLarge("id", len(text), _ID_LENGTH_MAX, "characters")
     try:
-        text.encode()
+        size = len(text.encode())
     except UnicodeEncodeError:
-        text = ""
-        least = 1
-    if len(text) < least:
-        raise InvalidRequestError("This is not an id.", remedy="Use 1 to 1,024 characters of valid Unicode.")
+        size = -1
+    if size > ID_BYTES_MAX:
+        raise ValueTooLarge("id", size, ID_BYTES_MAX)
+    if size < least:
+        raise InvalidRequestError("This is not an id.", remedy="Use 1 to 1,024 bytes of valid Unicode.")
     return text

@@ -16,6 +16,7 @@ from prepaid.errors import PrepaidError, SessionDataUnreadable
 from prepaid.sessions.agent_config import AgentConfig
 from prepaid.sessions.snapshot import FORMAT, VERSION
 from prepaid.sessions.values import check_name, check_tags, check_user, to_json
+from prepaid.store.ids import ID_BYTES_MAX
 
 __all__ = ["ChatShape", "MessageShape", "SavedSession", "read_saved"]
 
@@ -26,11 +27,20 @@ _MS_MAX: Final = 253_402_300_799_999
 
 _SHOWN_MAX: Final = 64
 
+
+def _short(text: str) -> str:
+    """An id of another library's, if indexes can have it."""
+    if (size := len(text.encode())) > ID_BYTES_MAX:
+        raise ValueError(f"has {size} bytes, and at most {ID_BYTES_MAX} are taken")
+    return text
+
+
 _Time = Annotated[int, Field(ge=0, le=_MS_MAX)]
 _Count = Annotated[int, Field(ge=0, le=_COUNT_MAX)]
 _Name = Annotated[str, AfterValidator(lambda name: check_name(name, "name"))]
 _Tags = Annotated[list[str], AfterValidator(lambda tags: list(check_tags(tags)))]
-_Id = Annotated[str, Field(min_length=1, max_length=1024)]
+_Short = Annotated[str, AfterValidator(_short)]
+_Id = Annotated[_Short, Field(min_length=1)]
 _Body = Annotated[str, Field(max_length=64 * 1024 * 1024)]
 _Json = Annotated[str, Field(max_length=64 * 1024 * 1024, pattern=r"^[^\x00]*$")]
 """Written by us as JSON, which has no character NUL but its escape."""
@@ -97,7 +107,7 @@ class _Conversation(_Strict):
     revision: _Id
     head_id: _Id | None
     branches: list[_Id]
-    scope: Annotated[str, Field(max_length=1024)] | None
+    scope: _Short | None
     updated_us: Annotated[int, Field(ge=0, le=_MS_MAX * 1000)]
     record: _Json
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Final, overload
 
-__all__ = ["pack_id", "unpack_id"]
+__all__ = ["ID_BYTES_MAX", "pack_id", "unpack_id"]
+
+ID_BYTES_MAX: Final = 1_024
+"""In UTF-8. PostgreSQL finds ids by an index, whose rows have 2,704 bytes, and hexadecimal doubles an id."""
 
 _MARK: Final = "\ufdd0"
 

@@ -25,6 +25,10 @@ T = TypeVar("T")
 
 _NOW: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 _BOOLEAN: Final = frozenset({"sent", "auto_save"})
+_FOUND_BY: Final = frozenset({"conversation_id", "entry_id", "scope"})
+"""Ids of others, which indexes have."""
+_INDEXED_BYTES_MAX: Final = 2_600
+"""Of the 2,704 bytes of an index's row; the rest is the session's id, a time and the row's own head."""
 
 _CLOSE: Final = """
   CREATE TRIGGER closed BEFORE {events} ON {table} FOR EACH STATEMENT EXECUTE FUNCTION refuse_changes()"""
@@ -116,11 +120,16 @@ class PostgresPlace:
         return None if found is None else tuple(found)
 
     def refuse_unkept(self, table: Table, rows: list[Row]) -> None:
-        """Nothing, if no text has the character NUL. None that came through prepaid's doors has."""
+        """Nothing, if no text has the character NUL, and no id is too long for an index.
+
+        None that comes through prepaid's doors today is so.
+        """
         for row in rows:
             for column, value in zip(table.columns, row, strict=True):
                 if isinstance(value, str) and "\0" in value:
-                    raise _no_nul(table, column, row)
+                    raise _unkept(table, column, row, "has the character NUL")
+                if column in _FOUND_BY and value is not None and len(value.encode()) > _INDEXED_BYTES_MAX:
+                    raise _unkept(table, column, row, f"has more than {_INDEXED_BYTES_MAX:,} bytes")
 
     def insert(self, move_id: str, table: Table, rows: list[Row]) -> None:
         """Add rows in one transaction."""
@@ -207,11 +216,11 @@ class PostgresPlace:
         )
 
 
-def _no_nul(table: Table, column: str, row: Row) -> StoreCorrupted:
-    key = ", ".join(map(repr, row[: table.key_length]))
+def _unkept(table: Table, column: str, row: Row, why: str) -> StoreCorrupted:
+    key = ", ".join(map(repr, row[: table.key_length]))[:200]
     return StoreCorrupted(
-        f"The {column} of {table.name} ({key}) has the character NUL, which PostgreSQL cannot keep.",
-        remedy="Nothing was closed or moved. prepaid never wrote it: take it out, or stay on SQLite.",
+        f"The {column} of {table.name} ({key}) {why}, which PostgreSQL cannot keep.",
+        remedy="Nothing was closed or moved. prepaid does not write it today: take it out, or stay on SQLite.",
     )
 
 
