@@ -220,7 +220,7 @@ def _unkept(table: Table, column: str, row: Row, why: str) -> StoreCorrupted:
     key = ", ".join(map(repr, row[: table.key_length]))[:200]
     return StoreCorrupted(
         f"The {column} of {table.name} ({key}) {why}, which PostgreSQL cannot keep.",
-        remedy="Nothing was closed or moved. prepaid does not write it today: take it out, or stay on SQLite.",
+        remedy="Nothing was closed or moved. prepaid does not write it today: take it out or stay on SQLite.",
     )
 
 
