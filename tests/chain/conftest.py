@@ -40,6 +40,7 @@ def anvil(started):
     node.rpc("anvil_setBalance", f"0x{1:040x}", hex(next(_TESTS)))
     node.rpc("evm_mine")
     yield node
+    node.rpc("anvil_dropAllTransactions")  # or one that was left waiting is mined after all, in the next test
     node.rpc("evm_revert", before)
 
 

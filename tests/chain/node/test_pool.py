@@ -22,6 +22,7 @@ def by_hand(anvil):
     """Blocks are made when the test says so."""
     anvil.rpc("evm_setAutomine", False)
     yield anvil
+    anvil.rpc("anvil_dropAllTransactions")
     anvil.rpc("evm_setAutomine", True)
 
 
