@@ -147,7 +147,7 @@ def test_nothing_acknowledged_is_lost(tmp_path):
 
 def test_nothing_acknowledged_is_lost_in_a_longer_run(tmp_path):
     """Guarantee 6."""
-    assert problems(watched(SEED + 1, moments=120, count=20), tmp_path, draws=2) == []
+    assert problems(watched(SEED + 1, moments=60, count=20), tmp_path, draws=2) == []
 
 
 def test_nothing_is_lost_on_a_disk_that_fails_now_and_then(tmp_path):

@@ -105,6 +105,6 @@ async def undisturbed(path, works):
 
 def test_nothing_acknowledged_is_lost(new_where):
     """Guarantee 6."""
-    acknowledged, broken_off = kill_and_look(new_where, 5, SEED)
+    acknowledged, broken_off = kill_and_look(new_where, 3, SEED)
     assert acknowledged > 60
     assert broken_off, "all were done before they were killed"

@@ -423,7 +423,7 @@ COMMON = {
 
 
 class TestLedgers(Ledgers.TestCase):
-    settings = settings(max_examples=120, stateful_step_count=60, **COMMON)
+    settings = settings(max_examples=50, stateful_step_count=50, **COMMON)
 
 
 @pytest.fixture(scope="class")
@@ -460,10 +460,10 @@ class LanedLedgers(PostgresLedgers):
 @pytest.mark.usefixtures("databases")
 class TestPostgresLedgers(PostgresLedgers.TestCase):
     machine = PostgresLedgers
-    settings = settings(max_examples=12, stateful_step_count=40, **COMMON)
+    settings = settings(max_examples=8, stateful_step_count=40, **COMMON)
 
 
 @pytest.mark.usefixtures("databases")
 class TestLanedLedgers(LanedLedgers.TestCase):
     machine = LanedLedgers
-    settings = settings(max_examples=6, stateful_step_count=40, **COMMON)
+    settings = settings(max_examples=4, stateful_step_count=40, **COMMON)

@@ -171,4 +171,4 @@ def limits(examples, steps):
 
 
 def test_the_machine():
-    run_state_machine_as_test(SessionMachine, settings=limits(50, 50))
+    run_state_machine_as_test(SessionMachine, settings=limits(25, 50))

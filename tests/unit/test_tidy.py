@@ -2,9 +2,8 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 import prepaid
 
@@ -26,54 +25,60 @@ def test_there_is_something_to_check():
     assert len(FILES) > 5
 
 
-@pytest.mark.parametrize("path", FILES, ids=named)
-def test_a_file_is_short(path):
-    lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= FILE_LINES_MAX or named(path) in LONG_FILES, f"{lines} lines: split {named(path)}"
+def lines_of(path):
+    return len(path.read_text(encoding="utf-8").splitlines())
 
 
-@pytest.mark.parametrize("name", LONG_FILES)
-def test_an_exception_is_still_needed(name):
-    assert len((SOURCE / name).read_text(encoding="utf-8").splitlines()) > FILE_LINES_MAX
+@cache
+def parsed(path):
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
-@pytest.mark.parametrize("path", FILES, ids=named)
-def test_functions_are_short(path):
+def test_files_are_short():
+    long = {named(path): lines for path in FILES if (lines := lines_of(path)) > FILE_LINES_MAX}
+    assert long.keys() == LONG_FILES.keys(), f"split what is too long, and allow nothing that is not: {long}"
+
+
+def test_functions_are_short():
     long = [
-        f"{node.name}: {length} lines"
+        f"{named(path)}: {node.name}: {length} lines"
+        for path in FILES
         for node in ast.walk(parsed(path))
         if isinstance(node, FUNCTIONS) and (length := node.end_lineno - node.lineno + 1) > FUNCTION_LINES_MAX
     ]
     assert long == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=named)
-def test_what_is_public_has_a_docstring(path):
-    tree = parsed(path)
-    assert ast.get_docstring(tree), f"{named(path)} does not say its one job"
-    assert [name for name, node in public(tree) if not ast.get_docstring(node)] == []
+def test_what_is_public_has_a_docstring():
+    silent = [named(path) for path in FILES if not ast.get_docstring(parsed(path))]
+    assert silent == [], "these files do not say their one job"
+    missing = [
+        f"{named(path)}: {name}"
+        for path in FILES
+        for name, node in public(parsed(path))
+        if not ast.get_docstring(node)
+    ]
+    assert missing == []
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in FILES if "cli" not in path.relative_to(SOURCE).parts], ids=named
-)
-def test_only_the_command_line_prints(path):
+def test_only_the_command_line_prints():
     prints = [
-        node.lineno
+        f"{named(path)}:{node.lineno}"
+        for path in FILES
+        if "cli" not in path.relative_to(SOURCE).parts
         for node in ast.walk(parsed(path))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
     assert prints == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=named)
-def test_nothing_is_left_for_later(path):
-    text = path.read_text(encoding="utf-8")
-    assert re.findall(r".*\b(?:TODO|FIXME|XXX|HACK)\b.*", text) == []
-
-
-def parsed(path):
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+def test_nothing_is_left_for_later():
+    left = [
+        f"{named(path)}: {line}"
+        for path in FILES
+        for line in re.findall(r".*\b(?:TODO|FIXME|XXX|HACK)\b.*", path.read_text(encoding="utf-8"))
+    ]
+    assert left == []
 
 
 def public(tree, prefix=""):
