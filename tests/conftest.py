@@ -33,7 +33,20 @@ settings.register_profile(
 settings.load_profile("unhurried")
 
 
+LONGEST = (
+    "nightly/test_nightly.py",
+    "chain/node/test_crashes.py",
+    "chain/node/test_soak.py",
+    "contracts/test_artefacts.py",
+    "properties/test_ledger_machine.py",
+    "properties/test_session_machine.py",
+    "integration/test_processes_killed.py",
+)
+"""They begin, so that of several processes none has one of them left when the others are done."""
+
+
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not any(item.path.match(name) for name in LONGEST))
     for item in items:
         if any(folder in item.path.parents for folder in SLOW):
             item.add_marker("slow")

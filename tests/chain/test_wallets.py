@@ -214,7 +214,7 @@ async def signer(namespace):
 
 @pytest.fixture
 async def external(signer, namespace):
-    wallet_ = ExternalSigner(signer.url, ALICE.address, namespace=namespace, timeout_seconds=5)
+    wallet_ = ExternalSigner(signer.url, ALICE.address, namespace=namespace, timeout_seconds=60)
     yield wallet_
     await wallet_.aclose()
 

@@ -84,7 +84,7 @@ def ask_for(operation, mode, examples, key, real):
     )
     def ask(case):
         make_real(case, real)
-        reply = case.call(headers=headers)
+        reply = case.call(headers=headers, timeout=120)
         case.validate_response(reply, checks=[*CHECKS, *more_checks(case, reply)])
         assert reply.status_code < 500 or reply.json()["code"] == "no_nodes_available"
         assert key or reply.status_code >= 400
