@@ -3,7 +3,8 @@
     uv run scripts/check.py
 
 Every step runs, whatever the ones before it found; the exit code is 0 only if all of them passed.
-What keeps one processor busy runs beside what keeps another, and says what it found when it is done.
+What keeps one processor busy runs beside what keeps another. The first of them speaks as it goes, the others
+when they are done.
 Arguments are passed to pytest.
 """
 
@@ -56,9 +57,9 @@ def stages(pytest_arguments: list[str]) -> list[tuple[Steps, ...]]:
         "layers": ["lint-imports"],
         "contracts read": [*analysis, "slither"],
     }
+    oldest = ["python", "scripts/postgres_versions.py", "15", "--", *OLDEST_POSTGRES]
     tests = {
         "tests": ["pytest", *WORKERS, "--durations=10", "--cov", "--cov-report=", *pytest_arguments],
-        "PostgreSQL 15": ["python", "scripts/postgres_versions.py", "15", "--", *OLDEST_POSTGRES, "-n", "2"],
         "coverage of money": ["coverage", "report", "--fail-under=100"],
     }
     tested = {
@@ -68,30 +69,31 @@ def stages(pytest_arguments: list[str]) -> list[tuple[Steps, ...]]:
     }
     return [
         (static, {"contracts compiled": [*contracts, "build"]}),
-        ({"contracts proved": [*analysis, "halmos"]}, tested),
-        (tests,),
+        (tested, {"PostgreSQL 15": oldest}),
+        # Tests wait now and then, for each other or for a process, and the proofs take what they leave.
+        (tests, {"contracts proved": [*analysis, "halmos"]}),
     ]
 
 
-def run(name: str, command: list[str], *, alone: bool) -> bool:
-    """Run one step and say how it went and how long it took; ``alone``, what it says comes at once."""
+def run(name: str, command: list[str], *, live: bool) -> bool:
+    """Run one step and say how it went and how long it took; ``live``, what it says comes at once."""
     title = f"\n=== {name}: {' '.join(command)}"
-    if alone:
+    if live:
         print(title, flush=True)
     started = time.monotonic()
-    output = None if alone else subprocess.PIPE
+    output = None if live else subprocess.PIPE
     done = subprocess.run(  # noqa: S603
         command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, check=False
     )
     how = "passed" if done.returncode == 0 else f"FAILED ({done.returncode})"
-    said = [] if alone else [title, done.stdout.decode(errors="replace")]
+    said = [] if live else [title, done.stdout.decode(errors="replace")]
     print("\n".join([*said, f"=== {name}: {how} in {time.monotonic() - started:.0f} s"]), flush=True)
     return done.returncode == 0
 
 
-def run_lane(steps: Steps, *, alone: bool) -> list[str]:
+def run_lane(steps: Steps, *, live: bool) -> list[str]:
     """Run steps one after the other; the names of those that failed."""
-    return [name for name, command in steps.items() if not run(name, command, alone=alone)]
+    return [name for name, command in steps.items() if not run(name, command, live=live)]
 
 
 def main() -> int:
@@ -104,7 +106,7 @@ def main() -> int:
     failed: list[str] = []
     for lanes in stages(sys.argv[1:]):
         with ThreadPoolExecutor() as pool:
-            running = [pool.submit(run_lane, steps, alone=len(lanes) == 1) for steps in lanes]
+            running = [pool.submit(run_lane, steps, live=steps is lanes[0]) for steps in lanes]
             failed += [name for lane in running for name in lane.result()]
     print(f"\nfailed: {', '.join(failed)}" if failed else "\nall checks passed")
     return 1 if failed else 0

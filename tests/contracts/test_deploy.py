@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CONTRACTS = ROOT / "contracts"
 COPIED = ("sdk", "src", "script", "foundry.toml", "package.json", "package-lock.json")
 BUILT = ("out", "cache")
+PROOFS = shutil.ignore_patterns("symbolic")
+"""They may be compiled at this moment."""
 KEY = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"  # anvil's first account
 ADMINISTRATOR = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 MINIMUM = 10_000_000
@@ -45,7 +47,7 @@ def project(tmp_path_factory):
     for name in (*COPIED, *BUILT):
         source = CONTRACTS / name
         if source.is_dir():
-            shutil.copytree(source, folder / name)
+            shutil.copytree(source, folder / name, ignore=PROOFS)
         elif source.exists():
             shutil.copy2(source, folder / name)
     (folder / "tools").symlink_to(CONTRACTS / "tools")
