@@ -57,37 +57,24 @@ def said_by_python(content, shell, capsys):
 
 
 def said_by_bash(content, shell, _):
-    """With the compiler and OpenZeppelin's contracts from npm, as ``contracts`` has them."""
-    with contextlib.suppress(FileExistsError):
-        link_packages(shell)
-    done = subprocess.run(
-        ["bash", "-e", "-c", "\n".join(re.findall(r"^\$ (.*)$", content, re.MULTILINE))],
-        env=tools(),
-        cwd=shell,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    for address in re.findall(r"^Deployed to: (0x\w{40})$", done.stdout, re.MULTILINE):
+    lines = "\n".join(re.findall(r"^\$ (.*)$", content, re.MULTILINE))
+    said = said_by_tool(shell, "bash", "-e", "-c", lines)
+    for address in re.findall(r"^Deployed to: (0x\w{40})$", said, re.MULTILINE):
         os.environ["CONSUMER"] = address
-    return done.stdout
+    return said
 
 
 def said_by_node(content, shell, _):
-    """With ethers from npm, as ``contracts`` has it."""
+    (shell / "program.mjs").write_text(content, encoding="utf-8")
+    return said_by_tool(shell, "node", "program.mjs")
+
+
+def said_by_tool(shell, *command):
+    """With the compiler, OpenZeppelin's contracts and ethers from npm, as ``contracts`` has them."""
     with contextlib.suppress(FileExistsError):
         link_packages(shell)
-    (shell / "program.mjs").write_text(content, encoding="utf-8")
     done = subprocess.run(
-        ["node", "program.mjs"],
-        env=tools(),
-        cwd=shell,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
+        command, env=tools(), cwd=shell, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
