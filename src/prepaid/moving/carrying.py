@@ -81,12 +81,15 @@ def refuse_unkept(source: Place, target: Place, watch: Watch) -> None:
     Raises:
         StoreCorrupted: it cannot.
     """
+    refuse = target.refuse_unkept
+    if refuse is None:
+        return
     with source.snapshot():
         total = sum(source.count(table) for table in CARRIED)
         with watch(f"Reading {source.name}", total) as advance:
             for table in CARRIED:
                 for rows in source.rows(table, None):
-                    target.refuse_unkept(table, rows)
+                    refuse(table, rows)
                     advance(len(rows))
 
 

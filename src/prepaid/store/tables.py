@@ -149,12 +149,9 @@ class Place(Protocol):
     def last_key(self, table: Table) -> Row | None:
         """The key of the last row that was carried here."""
 
-    def refuse_unkept(self, table: Table, rows: list[Row]) -> None:
-        """Nothing, if this kind of database can keep them.
-
-        Raises:
-            StoreCorrupted: it cannot.
-        """
+    @property
+    def refuse_unkept(self) -> Callable[[Table, list[Row]], None] | None:
+        """Raises ``StoreCorrupted`` for rows that cannot be kept here; ``None`` where all can."""
 
     def insert(self, move_id: str, table: Table, rows: list[Row]) -> None:
         """Add rows in one transaction, durable on return.

@@ -72,6 +72,8 @@ class SqlitePlace:
         StoreError: it cannot be opened, is damaged, or from a newer version.
     """
 
+    refuse_unkept: Final = None  # it keeps any text
+
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
         self.name = str(self.path)
@@ -148,9 +150,6 @@ class SqlitePlace:
         order = table.key.replace(",", " DESC,") + " DESC"
         found = self._all(f"SELECT {table.key} FROM ({origin}) ORDER BY {order} LIMIT 1")
         return tuple(found[0]) if found else None
-
-    def refuse_unkept(self, table: Table, rows: list[Row]) -> None:
-        """Nothing: it keeps any text."""
 
     def insert(self, move_id: str, table: Table, rows: list[Row]) -> None:
         """Add rows in one transaction."""
