@@ -103,8 +103,12 @@ class OwnServer:
                 [installed / "bin" / "postgres", "--version"], check=True, capture_output=True, **self._as
             )
         except PermissionError:  # in the home of somebody whom ``nobody`` may not visit
-            shutil.copytree(installed, self.folder / "installed")
-            installed = self.folder / "installed"
+            package = installed.parent
+            own = self.folder / package.name / installed.name
+            shutil.copytree(installed, own)
+            if (libraries := package.with_name(f"{package.name}.libs")).is_dir():  # a wheel's, found from bin
+                shutil.copytree(libraries, self.folder / libraries.name)
+            installed = own
         return installed / "bin"
 
     def _run(self, *command: object) -> None:
