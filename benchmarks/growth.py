@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from contextlib import AsyncExitStack
+import sqlite3
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -40,6 +41,7 @@ CONTEXT = 10
 class House:
     """A database with so many sessions, and the chats that are asked in."""
 
+    path: Path
     manager: SessionManager
     ids: list[str]
     users: int
@@ -65,6 +67,20 @@ class House:
         with timed() as watch:
             for number in chosen:
                 self.manager.get_session(self.ids[number], owner(number % self.users))
+        return watch.seconds / count
+
+    async def get_by_hand(self) -> float:
+        """The same row by sqlite3 alone: what its trees and its cache of 2 MB cost."""
+        count = 2_000
+        chosen = self.source.choices(range(len(self.ids)), k=count)
+        with closing(sqlite3.connect(self.path)) as connection:
+            connection.execute("SELECT max(session_id) FROM account").fetchall()  # it reads the schema
+            with timed() as watch:
+                for number in chosen:
+                    connection.execute(
+                        "SELECT session_id, owner, asset FROM account WHERE session_id = ?",
+                        (self.ids[number],),
+                    ).fetchall()
         return watch.seconds / count
 
     async def get_or_create(self) -> float:
@@ -97,7 +113,7 @@ async def build(path: Path, stack: AsyncExitStack, sessions: int, messages: int)
     chats = await new_chats(manager, CHATS)
     for chat in chats:
         await fill_chat(manager, chat, messages)
-    return House(manager, ids, users, chats, random.Random(sessions))
+    return House(path, manager, ids, users, chats, random.Random(sessions))
 
 
 async def run(context: Context) -> list[Figure]:
@@ -126,9 +142,12 @@ async def run(context: Context) -> list[Figure]:
                     if operation is House.append
                     else f"{many:,} sessions"
                 )
-                figures.append(
-                    _figure(what, size, "10 among 1,000" if operation is House.append else "1,000", samples)
+                figure = _figure(
+                    what, size, "10 among 1,000" if operation is House.append else "1,000", samples
                 )
+                if operation is House.get:
+                    figure.told["sqlite3's own growth"] = await _own_growth(context, small, large)
+                figures.append(figure)
             figures += [await _history(context, small, large, limit, long) for limit in (CONTEXT, 50)]
     return figures
 
@@ -149,6 +168,11 @@ async def _history(context: Context, small: House, large: House, limit: int, lon
         {"small": lambda: load(short), "large": lambda: load(large.chats[CHATS // 2])}, context.rounds
     )
     return _figure(f"load the last {limit} messages", f"{long:,} messages", f"{limit} messages", samples)
+
+
+async def _own_growth(context: Context, small: House, large: House) -> str:
+    samples = await interleave({"small": small.get_by_hand, "large": large.get_by_hand}, context.rounds * 3)
+    return f"{median(ratios(samples, 'large', 'small')):.2f} ×"
 
 
 def _figure(what: str, large: str, small: str, samples: dict[str, list[float]]) -> Figure:

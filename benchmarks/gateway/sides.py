@@ -104,7 +104,9 @@ def sides(folder: Path, say: Callable[[str], None]):
             OTHER_CORE,
         )
         _wait(upstream, post=True)
-        found = [Side("direct", upstream, "none", None), _passthrough(stack, folder, upstream)]
+        found = [Side("direct", upstream, "none", None)]
+        found.append(_passthrough(stack, folder, upstream, "pass-through"))
+        found.append(_passthrough(stack, folder, upstream, "with two commits", folder / "by-hand.db"))
         found.append(_prepaid(stack, folder, upstream))
         program = litellm_program(say)
         if program is not None:
@@ -112,12 +114,19 @@ def sides(folder: Path, say: Callable[[str], None]):
         yield {side.name: side for side in found}
 
 
-def _passthrough(stack, folder, upstream):
+def _passthrough(stack, folder, upstream, name, *database):
     port = _free_port()
-    command = [sys.executable, "-m", "benchmarks.gateway.passthrough", str(port), upstream]
-    process = _started(stack, folder, "passthrough", command, CORE)
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.gateway.passthrough",
+        str(port),
+        upstream,
+        *map(str, database),
+    ]
+    process = _started(stack, folder, name, command, CORE)
     _wait(_url(port) + "/readyz")
-    return Side("pass-through", _url(port), "none", process)
+    return Side(name, _url(port), "none", process)
 
 
 def postgres_sides(stack: ExitStack, folder: Path, url: str, keys: dict[str, str]) -> list[Side]:
