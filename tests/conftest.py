@@ -4,6 +4,7 @@ In CI a test that is skipped has failed: what was not run was not shown.
 """
 
 import os
+import sys
 from itertools import count
 from pathlib import Path
 
@@ -50,6 +51,22 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if any(folder in item.path.parents for folder in SLOW):
             item.add_marker("slow")
+
+
+@pytest.fixture(scope="session")
+def curl_of_ours(tmp_path_factory):
+    """The folder in which ``curl.py`` is the command ``curl``."""
+    command = tmp_path_factory.mktemp("bin") / "curl"
+    program = Path(__file__).with_name("curl.py")
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{program}" "$@"\n')
+    command.chmod(0o755)
+    return command.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def curl(curl_of_ours):
+    """What pages show commands with; ours, where the machine has none."""
+    os.environ["PATH"] += f"{os.pathsep}{curl_of_ours}"
 
 
 @pytest.fixture(scope="session")

@@ -63,6 +63,15 @@ LANGUAGES = {"python": said_by_python, "js": said_by_node, "console": said_by_ba
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_what_a_page_shows_is_what_happens(page, surroundings, tmp_path):
+    check(page, surroundings, tmp_path)
+
+
+def test_what_goes_by_the_name_of_curl_does_the_same(curl_of_ours, surroundings, tmp_path):
+    first = {"PATH": f"{curl_of_ours}{os.pathsep}{surroundings['PATH']}"}
+    check(ROOT / "docs" / "clients" / "curl.md", surroundings | first, tmp_path)
+
+
+def check(page, surroundings, tmp_path):
     ran = 0
     for language, said in LANGUAGES.items():
         shown = [block for block in blocks(page, language) if not is_set_up(block)]
