@@ -135,7 +135,10 @@ class Game:
             await asking
 
     async def come_to_rest(self):
-        """Blocks go on until every request has its end, and the node knows it."""
+        """Blocks go on until every request has its end, and the node, which has begun at least, knows it."""
+
+        async def is_following():
+            return self.process.pid in {line["process"] for line in self.desk.lines("following")}
 
         async def is_over():
             self.anvil.rpc("evm_mine")
@@ -144,6 +147,7 @@ class Game:
             over = {*await deliveries(self.ai), *await deliveries(self.ai, "RequestExpired")}
             return requests <= over and all(told.get(each, "gone") != "gone" for each in requests)
 
+        await until(is_following, 120)
         await until(is_over, 120)
 
     async def check(self):
