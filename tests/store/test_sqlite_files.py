@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import subprocess
@@ -328,3 +329,28 @@ async def test_the_audit_finds_damaged_links_and_pages(damage, rule, written):
     report = await store.report(audit)
     await store.aclose()
     assert rule in {finding.rule for finding in report.findings}
+
+
+@pytest.fixture
+def writer(path):
+    """Somebody who is about to write to a file that has no log yet, such as whoever gives it one."""
+    other = apsw.Connection(str(path))  # another copy of SQLite in this process would see none of our locks
+    other.execute("CREATE TABLE passing (a); DROP TABLE passing; BEGIN IMMEDIATE")
+    yield other
+    other.close(True)
+
+
+async def test_who_gives_a_new_file_its_log_is_waited_for(path, writer):
+    """As when several processes find it at once: SQLite itself would not wait, whatever its timeout."""
+    opening = asyncio.create_task(asyncio.to_thread(lambda: open_writer(path).close()))
+    await asyncio.wait([opening], timeout=0.1)
+    writer.execute("COMMIT")
+    await opening
+
+
+def test_but_not_for_ever(path, writer, monkeypatch):
+    monkeypatch.setattr(connection, "_OPENING_BUSY_MS", 50)
+    with pytest.raises(StoreBusy, match="holds the database"):
+        open_writer(path)
+    writer.execute("COMMIT")
+    open_writer(path).close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib import resources
@@ -17,6 +18,8 @@ __all__ = ["migrate", "open_copier", "open_reader", "open_writer", "translated"]
 
 _OPENING_BUSY_MS = 5_000
 """Other processes may be opening, migrating or recovering the file; a reader waits for nothing else."""
+
+_OPENING_POLL_SECONDS = 0.01
 
 APPLICATION_ID = 0x70726570
 """``prep`` in ASCII, in the header of each of our files."""
@@ -81,12 +84,30 @@ def _sync_all(connection: apsw.Connection) -> None:
 
 
 def _configure(connection: apsw.Connection, path: Path) -> None:
-    mode = connection.execute("PRAGMA journal_mode = WAL").get
+    mode = _with_log(connection)
     if mode != "wal":
         raise StoreReadOnly(f"The database {path} cannot use write-ahead logging: it stays in {mode!r} mode.")
     _sync_all(connection)
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA temp_store = MEMORY")
+
+
+def _with_log(connection: apsw.Connection) -> str:
+    """The journal mode, once it was asked to be WAL.
+
+    SQLite does not wait, whatever its timeout, where it reads a file that somebody else is about to write:
+    several processes that find a new one at the same moment would refuse each other.
+    """
+    deadline = time.monotonic() + _OPENING_BUSY_MS / 1000
+    while True:
+        try:
+            mode: str = connection.execute("PRAGMA journal_mode = WAL").get
+        except apsw.BusyError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(_OPENING_POLL_SECONDS)
+        else:
+            return mode
 
 
 def migrate(connection: apsw.Connection, path: Path) -> None:
