@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sqlite3
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from benchmarks.filling import (
     owner,
     store_of,
 )
+from benchmarks.hand import Hand
 from benchmarks.harness import Figure, interleave, micros, ratios, timed
 from prepaid.sessions.chat import Chat
 from prepaid.sessions.manager import SessionManager
@@ -69,19 +69,12 @@ class House:
                 self.manager.get_session(self.ids[number], owner(number % self.users))
         return watch.seconds / count
 
-    async def get_by_hand(self) -> float:
+    async def get_by_hand(self, hand: Hand) -> float:
         """The same row by sqlite3 alone: what its trees and its cache of 2 MB cost."""
-        count = 2_000
-        chosen = self.source.choices(range(len(self.ids)), k=count)
-        with closing(sqlite3.connect(self.path)) as connection:
-            connection.execute("SELECT max(session_id) FROM account").fetchall()  # it reads the schema
-            with timed() as watch:
-                for number in chosen:
-                    connection.execute(
-                        "SELECT session_id, owner, asset FROM account WHERE session_id = ?",
-                        (self.ids[number],),
-                    ).fetchall()
-        return watch.seconds / count
+        asked = [(each,) for each in self.source.choices(self.ids, k=2_000)]
+        return await hand.read(
+            "SELECT session_id, owner, asset FROM account WHERE session_id = ?", asked, rows=1
+        )
 
     async def get_or_create(self) -> float:
         """Finds one that is there, and counts it as used."""
@@ -171,7 +164,9 @@ async def _history(context: Context, small: House, large: House, limit: int, lon
 
 
 async def _own_growth(context: Context, small: House, large: House) -> str:
-    samples = await interleave({"small": small.get_by_hand, "large": large.get_by_hand}, context.rounds * 3)
+    with closing(Hand(small.path)) as few, closing(Hand(large.path)) as many:
+        sides = {"small": lambda: small.get_by_hand(few), "large": lambda: large.get_by_hand(many)}
+        samples = await interleave(sides, context.rounds * 3)
     return f"{median(ratios(samples, 'large', 'small')):.2f} ×"
 
 

@@ -1,7 +1,6 @@
 """The last 50 messages of 10,000, and one user's page among 100,000 sessions, against sqlite3 by hand.
 
-By hand: a statement of its own with the standard library on the very same file, its rows made into dicts. That is
-done in a process of its own, because two copies of SQLite in one process break each other's locks (docs/ledger.md).
+By hand: a statement of its own with the standard library on the very same file, its rows made into dicts.
 Ours: ``chat.get_history()``, which looks at the chat first and returns records, and
 ``manager.get_user_sessions()``, which returns handles: what makes a handle is what the other side reads.
 Without a target: the same page with all that is kept of its sessions, each asked through its handle,
@@ -10,13 +9,7 @@ against one statement that joins it all.
 
 from __future__ import annotations
 
-import asyncio
-import multiprocessing
 import random
-import sqlite3
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from statistics import median
 
 from benchmarks.context import Context
@@ -29,7 +22,7 @@ from benchmarks.filling import (
     owner,
     store_of,
 )
-from benchmarks.floor import connect
+from benchmarks.hand import Hand
 from benchmarks.harness import Figure, interleave, micros, ratios, timed
 
 PAGE = 50
@@ -49,43 +42,6 @@ _RECORDS = """
          current_chat, chat_count, auto_save, idle_ms
   FROM account JOIN session USING (session_id)
   WHERE owner = ? AND state <> 4 ORDER BY session_id DESC LIMIT 50"""
-
-
-_opened: sqlite3.Connection
-"""The child's."""
-
-
-def _open(path: Path) -> None:
-    global _opened  # noqa: PLW0603 - what a pool's initializer makes has no other place
-    _opened = connect(path)
-
-
-def _read(sql: str, asked: Sequence[tuple[object, ...]]) -> tuple[float, int]:
-    """Seconds of one statement, and the rows of the last."""
-    with timed() as watch:
-        for values in asked:
-            cursor = _opened.execute(sql, values)
-            names = [column[0] for column in cursor.description]
-            found = [dict(zip(names, row, strict=True)) for row in cursor]
-    return watch.seconds / len(asked), len(found)
-
-
-class Hand:
-    """Reads with sqlite3, into dicts."""
-
-    def __init__(self, path: Path) -> None:
-        self._process = ProcessPoolExecutor(
-            1, multiprocessing.get_context("spawn"), initializer=_open, initargs=(path,)
-        )
-
-    async def read(self, sql: str, asked: Sequence[tuple[object, ...]]) -> float:
-        loop = asyncio.get_running_loop()
-        seconds, rows = await loop.run_in_executor(self._process, _read, sql, asked)
-        assert rows == PAGE
-        return seconds
-
-    def close(self) -> None:
-        self._process.shutdown()
 
 
 async def run(context: Context) -> list[Figure]:
@@ -109,7 +65,7 @@ async def run(context: Context) -> list[Figure]:
                 return watch.seconds / TIMES
 
             async def their_messages() -> float:
-                return await hand.read(_MESSAGES, [(first, first + 2**31)] * TIMES)
+                return await hand.read(_MESSAGES, [(first, first + 2**31)] * TIMES, rows=PAGE)
 
             async def our_page(*, is_whole: bool = False) -> float:
                 with timed() as watch:
@@ -124,7 +80,7 @@ async def run(context: Context) -> list[Figure]:
 
             async def their_page(sql: str) -> float:
                 asked = [(owner(users["theirs"].randrange(USERS)),) for _ in range(TIMES)]
-                return await hand.read(sql, asked)
+                return await hand.read(sql, asked, rows=PAGE)
 
             messages = await interleave({"prepaid": our_messages, "sqlite3": their_messages}, context.rounds)
             pages = await interleave(

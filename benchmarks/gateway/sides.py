@@ -104,10 +104,12 @@ def sides(folder: Path, say: Callable[[str], None]):
             OTHER_CORE,
         )
         _wait(upstream, post=True)
-        found = [Side("direct", upstream, "none", None)]
-        found.append(_passthrough(stack, folder, upstream, "pass-through"))
-        found.append(_passthrough(stack, folder, upstream, "with two commits", folder / "by-hand.db"))
-        found.append(_prepaid(stack, folder, upstream))
+        found = [
+            Side("direct", upstream, "none", None),
+            _passthrough(stack, folder, upstream, "pass-through"),
+            _passthrough(stack, folder, upstream, "with two commits", folder / "by-hand.db"),
+            _prepaid(stack, folder, upstream),
+        ]
         program = litellm_program(say)
         if program is not None:
             found.append(_litellm(stack, folder, upstream, program))
