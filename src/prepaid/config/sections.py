@@ -109,7 +109,8 @@ class GatewaySettings(Section):
     """``[gateway]``: where ``prepaid serve`` listens, and what one client may ask of it.
 
     Counts are for each worker process. ``metrics`` says who may read ``/metrics``: who has the operator's
-    key, who connects from this machine, anyone, or nobody.
+    key, who connects from this machine, anyone, or nobody. ``drain_seconds`` is how long an answer is read on
+    whose client has left before anything of it could be seen.
     """
 
     host: str = Field(default="127.0.0.1", min_length=1)
@@ -125,6 +126,7 @@ class GatewaySettings(Section):
     keep_alive_seconds: Seconds = 75.0
     connections_max: Count = 4096
     requests_per_key_max: Count = 1024
+    drain_seconds: Seconds = 600.0
     metrics: Literal["operator", "loopback", "anyone", "nobody"] = "operator"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -224,6 +226,9 @@ class UpstreamSettings(Section):
     bytes_per_token: Count = 1
     image_tokens_max: Tokens | None = None
     output_limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    stops_when_left: bool = False
+    """Whether the provider stops to generate, and to bill, when its connection is closed: your promise, too.
+    Else the rest of the hold is booked as exposure where a stream is left."""
 
     @model_validator(mode="after")
     def _reachable_and_keyed(self) -> Self:

@@ -13,7 +13,7 @@ from typing import Final
 
 from prepaid.errors import ProviderResponseInvalid, ProviderStreamBroken, ProviderTimeout
 from prepaid.models.events import EventBytes, check_event_stream
-from prepaid.models.measure import event_bytes, request_bytes, text_bytes
+from prepaid.models.measure import event_bytes, likely_tokens, request_bytes, text_bytes
 from prepaid.models.openai_wire import Answer, prompt_text, request_body
 from prepaid.models.upstream import Upstream
 from prepaid.records import ChatRequest, Finish, ModelEvent, ModelInfo
@@ -27,8 +27,6 @@ TOKENS_PER_MESSAGE: Final = 8
 
 TOKENS_FOR_TOOLS: Final = 1_024
 """The hidden prompt that some providers add when a request has tools, at most."""
-
-BYTES_PER_TOKEN_LIKELY: Final = 4
 
 
 class OpenAICompatibleModel:
@@ -51,8 +49,8 @@ class OpenAICompatibleModel:
         return size + TOKENS_PER_MESSAGE * len(request.messages) + (TOKENS_FOR_TOOLS if has_tools else 0)
 
     def estimate_tokens(self, text: str) -> int:
-        """A token for every four bytes, as is usual for English."""
-        return -(-text_bytes(text) // BYTES_PER_TOKEN_LIKELY)
+        """What the text likely is in today's vocabularies."""
+        return likely_tokens(text)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[ModelEvent]:
         """The upstream's answer as it comes.

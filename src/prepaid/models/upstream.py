@@ -39,6 +39,10 @@ class Upstream:
         self.settings = settings
         self.secret = settings.secret()
         self.circuit = Circuit(name, settings.circuit_failures, settings.circuit_seconds)
+        self.hiding_models: set[str] = set()
+        """Models that were seen to bill output which they do not show."""
+        self.odd_usages = 0
+        """How often it told a usage that cannot be."""
         self._session: aiohttp.ClientSession | None = None
         self._urls: dict[str, URL] = {}
 

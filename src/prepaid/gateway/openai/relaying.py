@@ -11,7 +11,7 @@ from prepaid.gateway.callers import SessionCaller
 from prepaid.gateway.failures import openai_failure
 from prepaid.gateway.openai.headers import head_headers, receipt_event, receipt_headers
 from prepaid.gateway.parts import Handler, Parts
-from prepaid.relay import Head, Order, Receipt, WireApi
+from prepaid.relay import AnswerStream, Head, Order, Receipt, WireApi
 from prepaid.sessions.chat import chat_number
 from prepaid.sessions.events import AIRequestFailed, AIResponseReceived
 
@@ -68,33 +68,46 @@ async def _answer(request: Request, parts: Parts, order: Order) -> None:
 
 
 async def _stream(request: Request, parts: Parts, order: Order) -> None:
+    """A client that leaves ends its stream, where all that the provider bills was delivered.
+
+    Else the answer is read to its end without it, in the client's own slot, for so long as is configured.
+    """
     task = asyncio.current_task()
     assert task is not None
+    stream = parts.workspace.relay.stream(order)
+    loop = asyncio.get_running_loop()
+    limits: list[asyncio.TimerHandle] = []
 
-    def stop(_: asyncio.Task[None]) -> None:
-        if not request.is_ended:
+    def leave(_: asyncio.Task[None]) -> None:
+        if request.is_ended:
+            return
+        if stream.is_to_be_finished:
+            limits.append(loop.call_later(parts.settings.gateway.drain_seconds, task.cancel))
+        else:
             task.cancel()
 
     gone = asyncio.ensure_future(request.gone())
-    gone.add_done_callback(stop)
+    gone.add_done_callback(leave)
     try:
-        await _send_stream(request, parts, order)
+        await _send_stream(request, order, stream, parts)
     except asyncio.CancelledError:
         if not gone.done():  # the server stops
             raise
         task.uncancel()
         raise ClientGone from None
     finally:
-        gone.remove_done_callback(stop)
+        gone.remove_done_callback(leave)
         gone.cancel()
+        for limit in limits:
+            limit.cancel()
 
 
-async def _send_stream(request: Request, parts: Parts, order: Order) -> None:
+async def _send_stream(request: Request, order: Order, stream: AnswerStream, parts: Parts) -> None:
     """The reply begins with the first piece: until then, an error is a reply of its own."""
     head: Head | None = None
     try:
-        async with aclosing(parts.workspace.relay.stream(order)) as pieces:
-            async for piece in pieces:
+        async with aclosing(stream):
+            async for piece in stream:
                 if isinstance(piece, Head):
                     head = piece
                 elif isinstance(piece, Receipt):

@@ -8,6 +8,7 @@ from typing import Final, cast
 
 from pydantic_core import to_json
 
+from prepaid.models.codecs.chat_stream import whole_text
 from prepaid.models.contract import EmbeddingModel, Model
 from prepaid.records import ChatRequest, ModelEvent, ModelInfo, TextDelta, ToolCall
 from prepaid.relay.hosts import Reply
@@ -18,7 +19,7 @@ from prepaid.relay.own.requests import chat_request
 from prepaid.relay.own.responses import response, response_events
 from prepaid.relay.own.speech import Speaking
 from prepaid.relay.wire import Body, WireApi
-from prepaid.turns.run import guarded, whole_text
+from prepaid.turns.run import guarded
 
 __all__ = ["OwnHost"]
 
@@ -29,6 +30,9 @@ class OwnHost:
     secret = None
     limit_field = "max_tokens"
     retries_max = 0
+    is_billed = False
+    stops_when_left = True
+    hides_output = False
 
     def __init__(self, model: Model) -> None:
         self.name = self.model = model.info.name
@@ -39,6 +43,14 @@ class OwnHost:
         if order.api.path == "/embeddings":
             return sum(self.estimate_tokens(text) for text in order.api.texts(order.body))
         return self._model.input_tokens_max(chat_request(order.api, order.body))
+
+    def note_odd_usage(self, what: str) -> None:
+        """Our own models count what they say.
+
+        Raises:
+            AssertionError: this one does not.
+        """
+        raise AssertionError(f"{self.name} told an odd usage: {what}")
 
     def estimate_tokens(self, text: str) -> int:
         """The model's own estimate."""
