@@ -14,7 +14,7 @@ from prepaid.meter import PaidCall
 from prepaid.models.events import EventBytes, check_event_stream
 from prepaid.models.measure import text_bytes
 from prepaid.models.retrying import with_retries
-from prepaid.models.usage import told_usage
+from prepaid.models.usage import least_output_tokens, read_usage
 from prepaid.records import Message, Usage
 from prepaid.relay.order import Head, Order, Receipt
 from prepaid.relay.targets import Target
@@ -92,17 +92,18 @@ class Flow:
                     yield piece
 
     def usage(self) -> Usage:
-        """What it came to: as the upstream told it, else by our own count.
-
-        Raises:
-            ProviderUsageInvalid: it told what cannot be.
-        """
-        told = None if self._is_cut else self._reader.usage
-        if told is None:
-            return self.usage_so_far()
-        names = self.order.api.usage
-        usage = told_usage(self.target.host.name, told, names)
-        return self.target.with_bytes(usage, self._reader.texts)
+        """What it came to: as the upstream told it, else by our own count."""
+        counted = self.usage_so_far()
+        if self._is_cut:
+            return counted
+        size = sum(text_bytes(text) for text in self._reader.texts)
+        read = read_usage(
+            self._reader.usage,
+            self.order.api.usage,
+            counted,
+            floor_output_tokens=least_output_tokens(size),
+        )
+        return read.usage
 
     def usage_so_far(self) -> Usage:
         """By our own count."""

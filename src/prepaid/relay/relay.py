@@ -17,8 +17,9 @@ from prepaid.errors import ChatNotFound, ProviderError, ProviderResponseInvalid
 from prepaid.meter import Meter, PaidCall, PlaceQueue, Replay
 from prepaid.models.catalogue import Catalogue
 from prepaid.models.failures import refused_in_stream
+from prepaid.models.measure import text_bytes
 from prepaid.models.retrying import with_retries
-from prepaid.models.usage import told_usage
+from prepaid.models.usage import least_output_tokens, read_usage
 from prepaid.records import Message, Usage
 from prepaid.relay.flow import Flow
 from prepaid.relay.order import Head, Order, Receipt, Relayed
@@ -206,13 +207,14 @@ def _parsed(target: Target, content: bytes) -> Body:
 
 
 def _usage(order: Order, target: Target, reply: Body, granted: int) -> Usage:
-    told = reply.get("usage")
-    if told is None:
-        return target.counted(order, list(order.api.reply_texts(reply)), granted)
-    usage = told_usage(target.host.name, told, order.api.usage)
-    if target.counts_tokens:
-        return usage
-    return target.with_bytes(usage, list(order.api.reply_texts(reply)))
+    said = list(order.api.reply_texts(reply))
+    read = read_usage(
+        reply.get("usage"),
+        order.api.usage,
+        target.counted(order, said, granted),
+        floor_output_tokens=least_output_tokens(sum(map(text_bytes, said))),
+    )
+    return read.usage
 
 
 def _turn(order: Order, said: Message, answering_ms: int) -> Turn:
