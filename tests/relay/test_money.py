@@ -12,7 +12,6 @@ from prepaid.errors import (
     ProviderError,
     ProviderResponseInvalid,
     ProviderStreamBroken,
-    ProviderUsageInvalid,
     UpstreamUnavailable,
     ValueTooLarge,
 )
@@ -102,21 +101,24 @@ async def test_without_usage_we_count_ourselves(counter, fake, stream):
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
-    "lie",
+    ("lie", "expected"),
     [
-        {"prompt_tokens": -1, "completion_tokens": 1},
-        {"prompt_tokens": 10**12, "completion_tokens": 1},
-        [],
-        "many",
-        {"prompt_tokens": 1},
+        ({"prompt_tokens": -1, "completion_tokens": 1}, (3, 1)),
+        ({"prompt_tokens": 10**12, "completion_tokens": 1}, (3, 1)),
+        ({"prompt_tokens": 1}, (1, 8)),
+        ({"prompt_tokens": 1, "completion_tokens": 0}, (1, 8)),
+        ({}, (3, 8)),
+        ([], (3, 8)),
+        ("many", (3, 8)),
     ],
 )
-async def test_usage_that_cannot_be_costs_nothing(counter, fake, stream, lie):
+async def test_usage_that_cannot_be_is_our_own_count(counter, fake, stream, lie, expected):
+    """Spec P5: part by part; what was delivered is neither free nor an error."""
     payer = await counter.desk.payer(10_000)
     fake.next(Behaviour(usage=lie))
-    with pytest.raises(ProviderUsageInvalid):
-        await counter.ask(payer, stream=stream, stream_options={"include_usage": True})
-    counter.desk.check(payer, spent=0)
+    usage = (await counter.ask(payer, stream=stream)).receipt.usage
+    assert (usage.input_tokens, usage.output_tokens) == expected
+    counter.desk.check(payer, spent=expected[0] + 2 * expected[1])
 
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
@@ -289,11 +291,11 @@ async def test_images_at_the_price_book_s_price(open_counter, fake):
     known = {"models": ("gpt-4o-mini",), "provider": "openai"}
     counter = open_counter(upstreams={"fast": known}, prices={"fast": None})
     payer = await counter.desk.payer(100_000)
-    fake.next(Behaviour(usage={"prompt_tokens": 20_000, "completion_tokens": 0, "total_tokens": 20_000}))
+    fake.next(Behaviour(usage={"prompt_tokens": 20_000, "completion_tokens": 10, "total_tokens": 20_010}))
     messages = [{"role": "user", "content": [IMAGE]}]
     told = (await counter.ask(payer, "gpt-4o-mini", messages=messages, max_tokens=5)).receipt
     assert told.held in range(7_500, 7_600)  # 50,000 tokens at 0.15 USD a million
-    counter.desk.check(payer, spent=3_000)
+    counter.desk.check(payer, spent=3_006)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from prepaid.errors import (
     ProviderResponseInvalid,
     ProviderStreamBroken,
     ProviderTimeout,
-    ProviderUsageInvalid,
 )
 from prepaid.models.events import EVENT_BYTES_MAX
 from prepaid.models.failures import retry_after, retry_after_seconds
@@ -31,25 +30,31 @@ pytest_plugins = ["providers.asking"]
 
 
 @pytest.mark.parametrize(
-    "told",
+    ("told", "expected"),
     [
-        {"prompt_tokens": -1, "completion_tokens": 1},
-        {"prompt_tokens": 1, "completion_tokens": -1},
-        {"prompt_tokens": 1.5, "completion_tokens": 1},
-        {"prompt_tokens": "1", "completion_tokens": 1},
-        {"prompt_tokens": True, "completion_tokens": 1},
-        {"prompt_tokens": 1, "completion_tokens": 10**12},
-        {"prompt_tokens": 1, "completion_tokens": USAGE_TOKENS_MAX + 1},
-        {"prompt_tokens": 1},
-        {"prompt_tokens": 1, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 2}},
-        {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": -5},
-        [],
-        "many",
+        ({"prompt_tokens": -1, "completion_tokens": 1}, (5, 1)),
+        ({"prompt_tokens": 1, "completion_tokens": -1}, (1, 8)),
+        ({"prompt_tokens": 1.5, "completion_tokens": 1}, (1, 1)),
+        ({"prompt_tokens": "1", "completion_tokens": 1}, (1, 1)),
+        ({"prompt_tokens": True, "completion_tokens": 1}, (5, 1)),
+        ({"prompt_tokens": 1, "completion_tokens": 10**12}, (1, 8)),
+        ({"prompt_tokens": 1, "completion_tokens": USAGE_TOKENS_MAX + 1}, (1, 8)),
+        ({"prompt_tokens": 1, "completion_tokens": 0}, (1, 8)),
+        ({"prompt_tokens": 1}, (1, 8)),
+        ({"prompt_tokens": 1, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 2}}, (1, 1)),
+        ({"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": -5}, (1, 1)),
+        ([], None),
+        ({}, None),
+        ("many", None),
     ],
 )
-async def test_usage_that_cannot_be_is_refused(ask, told):
-    with pytest.raises(ProviderUsageInvalid, match="'fake'"):
-        await ask(behaviour=Behaviour(usage=told))
+async def test_usage_that_cannot_be_is_our_own_count(ask, told, expected, caplog):
+    """Spec P5: nothing that was delivered is free for that, or an error."""
+    *said, end = await ask(behaviour=Behaviour(usage=told))
+    assert text_of(said) == "Hello from the fake provider."
+    assert (end.usage and (end.usage.input_tokens, end.usage.output_tokens)) == expected
+    is_odd = told not in ({"prompt_tokens": n, "completion_tokens": 1} for n in (1.5, "1"))
+    assert ("'fake' told an odd usage" in caplog.text) is is_odd
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ from typing import Final
 
 from prepaid.records import ChatRequest, ModelEvent, TextDelta, ToolCall
 
-__all__ = ["event_bytes", "likely_tokens", "request_bytes", "text_bytes"]
+__all__ = ["BYTES_PER_TOKEN_LIKELY", "event_bytes", "likely_tokens", "request_bytes", "text_bytes"]
 
 BYTES_PER_TOKEN_LIKELY: Final = 4
-_PIECE: Final = re.compile(r" ?[A-Z]?[a-z]{1,8}| ?[A-Z]{1,4}| ?[0-9]{1,3}| ?[!-/:-@\[-`{-~]{1,4}|\s+|[\x00-\x1f\x7f]")
+_PIECE: Final = re.compile(
+    r" ?[A-Z]?[a-z]{1,8}| ?[A-Z]{1,4}| ?[0-9]{1,3}| ?[!-/:-@\[-`{-~]{1,4}|\s+|[\x00-\x1f\x7f]"
+)
 """What the vocabularies of OpenAI's and most open models have as one token in plain English and code: a word
 with the space before it, up to three digits, a few signs, white space."""
 

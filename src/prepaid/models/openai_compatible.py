@@ -6,20 +6,28 @@ Imported only when an upstream is used. Retries are left to ``retrying``, fallba
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from prepaid.errors import ProviderResponseInvalid, ProviderStreamBroken, ProviderTimeout
 from prepaid.models.events import EventBytes, check_event_stream
-from prepaid.models.measure import event_bytes, likely_tokens, request_bytes, text_bytes
+from prepaid.models.measure import (
+    BYTES_PER_TOKEN_LIKELY,
+    event_bytes,
+    likely_tokens,
+    request_bytes,
+    text_bytes,
+)
 from prepaid.models.openai_wire import Answer, prompt_text, request_body
 from prepaid.models.upstream import Upstream
-from prepaid.records import ChatRequest, Finish, ModelEvent, ModelInfo
+from prepaid.models.usage import CHAT_USAGE, least_output_tokens, read_usage
+from prepaid.records import ChatRequest, Finish, ModelEvent, ModelInfo, Usage
 
 __all__ = ["OpenAICompatibleModel"]
 
+_log: Final = logging.getLogger(__name__)
 _DONE: Final = b"[DONE]"
 
 TOKENS_PER_MESSAGE: Final = 8
@@ -69,10 +77,22 @@ class OpenAICompatibleModel:
             output_bytes += event_bytes(call)
             yield call
         assert isinstance(end, Finish)
-        if end.usage is not None:
-            usage = replace(end.usage, input_bytes=request_bytes(request), output_bytes=output_bytes)
-            end = Finish(end.reason, usage)
-        yield end
+        yield Finish(end.reason, self._usage(answer.usage, request, output_bytes))
+
+    def _usage(self, told: Any, request: ChatRequest, output_bytes: int) -> Usage | None:
+        """What was told, repaired; ``None`` where nothing was told that can be."""
+        input_bytes = request_bytes(request)
+        counted = Usage(
+            input_tokens=-(-input_bytes // BYTES_PER_TOKEN_LIKELY),
+            output_tokens=-(-output_bytes // BYTES_PER_TOKEN_LIKELY),
+            input_bytes=input_bytes,
+            output_bytes=output_bytes,
+        )
+        floor = least_output_tokens(output_bytes)
+        read = read_usage(told, CHAT_USAGE, counted, floor_output_tokens=floor)
+        if read.repaired and told is not None:
+            _log.warning("Upstream %r told an odd usage: %s", self._upstream.name, read.repaired)
+        return read.usage if read.is_told else None
 
     async def _deltas(self, request: ChatRequest, answer: Answer) -> AsyncGenerator[ModelEvent]:
         done = False

@@ -74,7 +74,8 @@ class ChatRequest:
 class Usage:
     """What a request really used.
 
-    ``input_tokens`` includes the cached ones, as OpenAI counts. Bytes are UTF-8 bytes of text.
+    ``input_tokens`` includes the cached ones, as OpenAI counts, and ``cache_write_tokens`` those that are
+    kept for an hour. Bytes are UTF-8 bytes of text. ``searches`` are those that the provider made and bills.
     """
 
     input_tokens: int = 0
@@ -83,6 +84,8 @@ class Usage:
     cache_write_tokens: int = 0
     input_bytes: int = 0
     output_bytes: int = 0
+    cache_write_1h_tokens: int = 0
+    searches: int = 0
 
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "cancelled"]
