@@ -52,6 +52,7 @@ PrepaidError                    .code  .retryable  .remedy
 │  ├─ StoreMoved · StoreNotEmpty   of a move to another database
 │  └─ SessionDataUnreadable
 ├─ StatementInvalid
+├─ ManagerClosed                it was shut down, before or while this was asked
 ├─ GatewayStopping              over HTTP: it was asked to end
 └─ ConfigError                  at start only
 
@@ -106,6 +107,7 @@ __all__ = [
     "LeaseCapReached",
     "LeaseNotFound",
     "LimitReached",
+    "ManagerClosed",
     "MessageLimitReached",
     "MethodNotAllowed",
     "ModelCallLimitReached",
@@ -913,6 +915,13 @@ class StatementInvalid(PrepaidError):
     def __init__(self, line: int | None, what: str) -> None:
         self.line = line
         super().__init__(what, remedy="Fetch it again from the operator and compare.")
+
+
+class ManagerClosed(PrepaidError):
+    """The manager was shut down, before this was asked or while it was; what was delivered is paid."""
+
+    def __init__(self) -> None:
+        super().__init__("The session manager is shut down.", remedy="Ask through a new SessionManager.")
 
 
 class GatewayStopping(PrepaidError):

@@ -44,6 +44,7 @@ STATUS: Final[dict[type[PrepaidError], int]] = {
     errors.StoreCorrupted: 500,
     errors.StoreTooNew: 500,
     errors.SessionDataUnreadable: 500,
+    errors.ManagerClosed: 503,
     errors.GatewayStopping: 503,
     errors.StatementInvalid: 422,
     errors.ConfigError: 500,

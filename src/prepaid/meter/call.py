@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from prepaid import pricing
-from prepaid.errors import ProviderUsageInvalid
+from prepaid.errors import ProviderUsageInvalid, StoreError
 from prepaid.money import AMOUNT_MAX
 from prepaid.records import Quote, Usage
 from prepaid.store.operations import Release, Settle, Settled, Turn
@@ -131,7 +131,7 @@ class PaidCall:
         ``usage``; both are booked as the operator's loss (spec P2, P3), in base units.
 
         Queued at once, and waited for: being cancelled meanwhile does not undo it. After an error the call
-        can still be abandoned; where that fails too, its hold is left to the sweep.
+        can still be abandoned; whatever the store failed at last is tried again (``Meter.owe``).
 
         Raises:
             ProviderUsageInvalid: the counts cannot be; nothing is settled yet.
@@ -166,13 +166,16 @@ class PaidCall:
         await self._resolve(Release(self.payer.session_id, self.key, min(loss, AMOUNT_MAX)))
 
     async def _resolve(self, work: Settle | Release) -> Settled:
-        queued: asyncio.Future[Settled] = self.meter.ledger.store.submit(work)
-        self.is_resolved = True
-        self.meter.running.discard(self)
         try:
+            queued: asyncio.Future[Settled] = self.meter.ledger.store.submit(work)
+            self.is_resolved = True
+            self.meter.running.discard(self)
+            self.meter.owed.pop(self, None)
             settled = await to_the_end(queued)
-        except Exception:
+        except Exception as error:
             self.is_resolved = False  # nothing was changed
+            if isinstance(error, StoreError):
+                self.meter.owe(self, work)
             raise
         if self.meter.listener is not None:
             self.meter.listener(self, work, settled)

@@ -130,6 +130,7 @@ class Asking(Opening):
             ModelNotSupported, InsufficientFee, ApiNotSupported: not with this model, or not for this fee.
             NoNodesAvailable, ConsensusTimeout, NodeValidationFailed: no answer under this routing.
             ProviderError: the model failed. Whatever failed costs nothing.
+            ManagerClosed: the manager is shut down; it costs nothing either.
         """
         asked = AIRequest(prompt, model, session_id, routing, fee, max_output_tokens, timeout_seconds, key)
         return await self.ask(await self.paying_session(check_user(user_id), session_id), asked)
@@ -142,7 +143,8 @@ class Asking(Opening):
         request_id = request_id or new_id("req")
         payer = session.payer
         try:
-            response = await self._once(session, asked, request_id)
+            with self._workspace.meter.underway.step():
+                response = await self._once(session, asked, request_id)
         except PrepaidError as error:
             failed = AIRequestFailed(payer.session_id, payer.owner, request_id, error.code)
             self._workspace.events.emit(failed)

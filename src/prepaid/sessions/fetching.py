@@ -68,6 +68,7 @@ class Fetching(Asking):
             RequestInProgress: the key's request is still being asked.
             PrepaidError: as ``make_ai_request``; why it failed is kept too.
         """
+        self._workspace.meter.underway.check()
         begun, is_new = await self._begin(session, asked)
         if not is_new and begun.status is RequestState.PENDING:
             raise RequestInProgress(asked.key or begun.request_id)
@@ -80,7 +81,9 @@ class Fetching(Asking):
 
         Raises:
             ConcurrencyLimitReached: this process asks as many for the session already.
+            ManagerClosed: the manager is shut down.
         """
+        self._workspace.meter.underway.check()
         if sum(task.get_name() == session.session_id for task in self._asking) >= BACKGROUND_MAX:
             raise ConcurrencyLimitReached("background_max", BACKGROUND_MAX)
         begun, is_new = await self._begin(session, asked)
@@ -113,12 +116,13 @@ class Fetching(Asking):
             self._as_of_now(each) for each in reads.requests(session.session_id, before=before, limit=limit)
         ]
 
-    async def stop_asking(self) -> None:
-        """Break off what runs in the background."""
+    async def stop_asking(self, seconds: float) -> None:
+        """Break off what runs in the background, and wait for it, up to ``seconds``."""
         running = list(self._asking)
         for task in running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        if running:
+            await asyncio.wait(running, timeout=seconds)
 
     async def _begin(self, session: Session, asked: AIRequest) -> tuple[StoredRequest, bool]:
         """The request, and whether it is now to be asked."""
