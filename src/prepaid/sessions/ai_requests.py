@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from prepaid.errors import InvalidRequestError, PrepaidError, SessionNotFound
-from prepaid.ledger import new_id
+from prepaid.ledger import fingerprint, new_id
 from prepaid.meter import Payer, Replay, begin_once
 from prepaid.models.contract import Model
 from prepaid.money import AMOUNT_MAX
-from prepaid.records import Api, ChatRequest, Message, Price, Role, Usage
+from prepaid.records import Api, ApiKeyRecord, ChatRequest, Message, Price, Role, Usage
 from prepaid.routing import SYSTEM_NAMESPACE, Node, Routing, select_nodes, system_validated_any
 from prepaid.sessions.events import AIRequestFailed, AIResponseReceived
 from prepaid.sessions.opening import Opening
@@ -67,6 +67,11 @@ class AIRequest:
     max_output_tokens: int | None = None
     timeout_seconds: float = _TIMEOUT_SECONDS
     key: str | None = None
+
+    @property
+    def content(self) -> tuple[object, ...]:
+        """What ``key`` stands for."""
+        return (self.prompt, self.model, self.routing, self.fee, self.max_output_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +137,7 @@ class Asking(Opening):
             ProviderError: the model failed. Whatever failed costs nothing.
         """
         asked = AIRequest(prompt, model, session_id, routing, fee, max_output_tokens, timeout_seconds, key)
-        return await self.ask(await self.paying_session(check_user(user_id), session_id), asked)
+        return await self.ask(await self.paying_session(check_user(user_id), session_id, asked=asked), asked)
 
     async def ask(self, session: Session, asked: AIRequest, request_id: str | None = None) -> AIResponse:
         """``make_ai_request`` paid by a session at hand, within the cap and models of its API key.
@@ -169,12 +174,25 @@ class Asking(Opening):
                 raise outcome
         return [outcome for outcome in outcomes if isinstance(outcome, AIResponse | PrepaidError)]
 
-    async def paying_session(self, user_id: str, session_id: str | Literal[0] | None = None) -> Session:
-        """The session that pays for a single request: see ``make_ai_request``."""
-        if session_id is None:
-            return await self.get_or_create_session(user_id)
-        if session_id == 0:
-            return await self.start_user_session(user_id)
+    async def paying_session(
+        self,
+        user_id: str,
+        session_id: str | Literal[0] | None = None,
+        *,
+        asked: AIRequest | None = None,
+        issuer: ApiKeyRecord | None = None,
+    ) -> Session:
+        """The session that pays for a single request: see ``make_ai_request``.
+
+        Where none is named, the key of what is ``asked`` is the user's, and stays with the session that is
+        chosen first. ``issuer`` is the API key that asks, if one does.
+        """
+        if session_id is None or session_id == 0:
+            key = None if asked is None else asked.key
+            content = fingerprint("choose", session_id, *(() if asked is None else asked.content))
+            return await self.choose_session(
+                user_id, key, content, is_new=session_id is not None, issuer=issuer
+            )
         if not isinstance(session_id, str):
             raise SessionNotFound(str(session_id))
         return self.get_session(session_id, user_id)
@@ -183,8 +201,7 @@ class Asking(Opening):
         payer = session.payer
         if asked.key is None:
             return await self._ask(payer, asked, request_id)
-        meant = (asked.prompt, asked.model, asked.routing, asked.fee, asked.max_output_tokens)
-        begun = await begin_once(self._workspace.meter, payer, asked.key, *meant)
+        begun = await begin_once(self._workspace.meter, payer, asked.key, *asked.content)
         if isinstance(begun, Replay):
             kept = json.loads(begun.response)
             kept["nodes"] = tuple(kept["nodes"])

@@ -125,8 +125,7 @@ class Fetching(Asking):
         lasts_ms = as_milliseconds(asked.timeout_seconds, "timeout_seconds", _TIMEOUT_MS_MAX) + _SETTLING_MS
         deadline_ms = self._workspace.store.clock() + lasts_ms
         work = BeginRequest(session.session_id, session.user_id, new_id("req"), deadline_ms)
-        meant = (asked.prompt, asked.model, asked.routing, asked.fee, asked.max_output_tokens)
-        done = await self._workspace.submit_once(work, asked.key, fingerprint("request", *meant))
+        done = await self._workspace.submit_once(work, asked.key, fingerprint("request", *asked.content))
         is_new = not done.replayed
         if done.replayed and self.fetch_response(session, done.value).status is not RequestState.SUCCESS:
             again = RetryRequest(session.session_id, done.value, deadline_ms)
