@@ -22,6 +22,7 @@ from prepaid.errors import PrepaidError
 ROOT: Final = Path(__file__).resolve().parent.parent
 
 _SAMPLES: Final[dict[str, Any]] = {
+    "act": "make a key for model gpt-4o",
     "upstream": "openai",
     "failures": 10,
     "after_seconds": 4.2,
@@ -68,6 +69,7 @@ _SAMPLES: Final[dict[str, Any]] = {
     "session_id": "ses_01abc",
     "size": 70000,
     "state": "closed",
+    "limits": "model offline",
     "supported": ("chat",),
     "tx_hash": "0x9fc7…01ab",
     "what": "…",

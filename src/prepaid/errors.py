@@ -16,7 +16,7 @@ PrepaidError                    .code  .retryable  .remedy
 │  └─ TransitionRefused         a step outside the session's state diagram
 ├─ AuthenticationError
 ├─ PermissionDenied            a key of a kind that may not do this
-│  └─ ModelNotAllowed
+│  └─ ModelNotAllowed · KeyTooNarrow   of an API key with limits
 ├─ InsufficientFunds            needed, available
 │  └─ KeyCapReached             of an API key with a cap
 ├─ NotFoundError
@@ -104,6 +104,7 @@ __all__ = [
     "KeyEnded",
     "KeyLimitReached",
     "KeyNotFound",
+    "KeyTooNarrow",
     "LeaseCapReached",
     "LeaseNotFound",
     "LimitReached",
@@ -337,6 +338,18 @@ class ModelNotAllowed(PermissionDenied):
             self,
             f"This API key may not ask model {model!r}; it may ask: {', '.join(allowed[:8]) or 'none'}.",
             remedy="Name one of these, or ask for a key without such a list.",
+        )
+
+
+class KeyTooNarrow(PermissionDenied):
+    """An API key with limits of its own may not give what it does not have (spec M1)."""
+
+    def __init__(self, act: str, limits: str) -> None:
+        self.act, self.limits = act, limits
+        PrepaidError.__init__(
+            self,
+            f"This API key may not {act}: it is limited to {limits}.",
+            remedy="Stay within its limits, or use a key without them.",
         )
 
 

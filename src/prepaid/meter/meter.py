@@ -21,7 +21,7 @@ from prepaid.errors import (
     StoreError,
     ValueTooLarge,
 )
-from prepaid.ledger import SWEEP_BATCH, Ledger, fingerprint, key_or_new, milliseconds
+from prepaid.ledger import SWEEP_BATCH, Ledger, check_key, fingerprint, key_or_new, milliseconds
 from prepaid.meter.call import PaidCall, Payer, Replay, to_the_end
 from prepaid.meter.underway import Underway
 from prepaid.money import AMOUNT_MAX
@@ -37,6 +37,7 @@ from prepaid.store.operations import (
     Settle,
     Settled,
 )
+from prepaid.store.spaces import key_in_space
 
 __all__ = ["ATTEMPTS_MAX", "REQUEST_KEY_LENGTH_MAX", "Meter"]
 
@@ -162,7 +163,7 @@ class Meter:
     ) -> Hold:
         amount = min(max(quoted.amount for quoted in quotes), AMOUNT_MAX)
         minimum = min(quoted.minimum for quoted in quotes)
-        checked = key_or_new(key)
+        checked = key_or_new(key) if key is None else key_in_space(check_key(key), payer.lease_id)
         return Hold(
             payer.session_id,
             payer.owner,

@@ -105,7 +105,7 @@ class Relay:
             return None
         payer = order.payer
         record = self.meter.ledger.store.reads.chat(payer.session_id, order.chat_no)
-        if record is None:
+        if record is None or (payer.lease_id is not None and record.taker != payer.owner):
             raise ChatNotFound(f"{payer.session_id}.{order.chat_no}")
         return Place(order.chat_no, record.turn_count, messages=1 + len(order.api.question(order.body)))
 

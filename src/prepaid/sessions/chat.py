@@ -194,7 +194,8 @@ class Chat:
     async def clear_history(self, *, key: str | None = None) -> None:
         """Forget all messages. What was paid stays in the statement."""
         work = ClearMessages(self.payer.session_id, self.payer.owner, self.chat_no, self.payer.lease_id)
-        await self._workspace.submit_once(work, key, fingerprint("clear", self.payer.owner, self.chat_no))
+        content = fingerprint("clear", self.payer.owner, self.chat_no)
+        await self._workspace.submit_once(work, key, content, lease_id=self.payer.lease_id)
 
     async def get_stats(self) -> ChatStats:
         """The chat in numbers."""
@@ -233,7 +234,7 @@ class Chat:
         payer, kept = self.payer, config.to_json()
         work = UpdateChat(payer.session_id, payer.owner, self.chat_no, kept, payer.lease_id, version)
         content = fingerprint("configure", payer.owner, self.chat_no, work.config, version)
-        await self._workspace.submit_once(work, key, content)
+        await self._workspace.submit_once(work, key, content, lease_id=payer.lease_id)
         self._workspace.attach(payer.session_id, self.chat_no, config)
 
     def attach(self, **live: Any) -> None:

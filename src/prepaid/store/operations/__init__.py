@@ -55,6 +55,7 @@ from prepaid.store.operations.pool import (
 from prepaid.store.operations.requests import BeginRequest, EndRequest, RetryRequest
 from prepaid.store.operations.restoring import RestoreSession, SavedChat
 from prepaid.store.operations.sessions import (
+    ChooseSession,
     Close,
     Closed,
     CloseIfDue,
@@ -71,6 +72,7 @@ __all__ = [
     "AddToPool",
     "AppendMessages",
     "BeginRequest",
+    "ChooseSession",
     "ClearItems",
     "ClearMessages",
     "Close",

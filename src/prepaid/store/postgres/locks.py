@@ -14,6 +14,7 @@ from prepaid.records import SessionRecord, SessionState
 from prepaid.store.handlers.account_rows import DEPOSIT_PREFIX
 from prepaid.store.operations import (
     AddToPool,
+    ChooseSession,
     CreateSession,
     Deposit,
     EndLease,
@@ -50,6 +51,8 @@ def accounts_of(operation: Operation) -> tuple[str, ...]:
     match operation:
         case Once():
             return (operation.session_id, *accounts_of(operation.work))
+        case ChooseSession():
+            return (operation.session_id, *accounts_of(operation.wanted))
         case CreateSession():
             replaced = () if operation.replaces is None else (operation.replaces,)
             return (operation.session_id, DEPOSIT_PREFIX + operation.owner, *replaced)
@@ -61,6 +64,8 @@ def _names(operation: Operation) -> list[str]:
     match operation:
         case Once():
             names = [f"once {operation.session_id}", *_names(operation.work)]
+        case ChooseSession():
+            names = [f"once {operation.session_id}", *_names(operation.wanted)]
         case (
             CreateSession(owner=owner, limits=limits)
             | RestoreSession(record=SessionRecord(owner=owner), limits=limits)
