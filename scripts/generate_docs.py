@@ -88,6 +88,8 @@ _NAMED: Final[dict[str, dict[str, Any]]] = {
     "ChatLimitReached": {"limit_name": "max_chats_per_session"},
     "MessageLimitReached": {"limit_name": "max_messages"},
     "ConcurrencyLimitReached": {"limit_name": "requests_per_key_max"},
+    "CodingNotSupported": {"coding": "br", "known": ("gzip", "zstd")},
+    "TooManyFailedKeys": {"limit_name": "failed_keys_per_minute", "limit": 60, "after_seconds": 1.0},
     "LeaseCapReached": {"limit_name": "cap"},
     "KeyLimitReached": {"limit_name": "keys_max", "limit": 1000},
     "ModelNotAllowed": {"allowed": ("offline",)},

@@ -106,6 +106,7 @@ class Gateway:
 
     async def _answer(self, request: Request) -> None:
         try:
+            request.check_head()
             if request.path.startswith(_REST):
                 await self._rest(*request.hand_over())
                 request.route = request.route or _template(request.scope)

@@ -9,7 +9,7 @@ from prepaid.errors import PrepaidError
 from prepaid.gateway.asgi import ClientGone, Request
 from prepaid.gateway.callers import SessionCaller
 from prepaid.gateway.failures import openai_failure
-from prepaid.gateway.openai.headers import head_headers, receipt_event, receipt_headers
+from prepaid.gateway.openai.headers import head_headers, receipt_event, receipt_headers, wants_receipt
 from prepaid.gateway.parts import Handler, Parts
 from prepaid.relay import Head, Order, Receipt, WireApi
 from prepaid.sessions.chat import chat_number
@@ -92,6 +92,7 @@ async def _stream(request: Request, parts: Parts, order: Order) -> None:
 async def _send_stream(request: Request, parts: Parts, order: Order) -> None:
     """The reply begins with the first piece: until then, an error is a reply of its own."""
     head: Head | None = None
+    tells = wants_receipt(request)
     try:
         async with aclosing(parts.workspace.relay.stream(order)) as pieces:
             async for piece in pieces:
@@ -99,7 +100,8 @@ async def _send_stream(request: Request, parts: Parts, order: Order) -> None:
                     head = piece
                 elif isinstance(piece, Receipt):
                     _note(request, parts, order, piece)
-                    await request.chunk(receipt_event(order.payer, piece))
+                    if tells:
+                        await request.chunk(receipt_event(order.payer, piece))
                 else:
                     if not request.status:
                         assert head is not None, "a stream begins with its head"
