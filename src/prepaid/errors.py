@@ -307,11 +307,11 @@ class MethodNotAllowed(InvalidRequestError):
 class CodingNotSupported(InvalidRequestError):
     """Over HTTP: the request's body has a ``Content-Encoding`` that is not read here."""
 
-    def __init__(self, coding: str, known: tuple[str, ...]) -> None:
-        self.coding, self.known = coding, known
+    def __init__(self, coding: str, allowed: tuple[str, ...]) -> None:
+        self.coding, self.allowed = coding, allowed
         super().__init__(
             f"The request's body is in the coding {coding!r}.",
-            remedy=f"Send it as it is, or in one of: {', '.join(known)}.",
+            remedy=f"Send it as it is, or in one of: {', '.join(allowed)}.",
         )
 
 
@@ -647,11 +647,11 @@ class TooManyFailedKeys(LimitReached):
 
     retryable = True
     noun = "failed API keys a minute from one address"
-    advice = "Check the key, and wait; keys that worked here before go on to work."
 
     def __init__(self, limit_name: str, limit: int, after_seconds: float) -> None:
         self.after_seconds = after_seconds
         super().__init__(limit_name, limit)
+        self.reworded(self.what, f"Check the key, and try again in {after_seconds:.1f} seconds.")
 
 
 class RoutingError(PrepaidError):

@@ -95,7 +95,7 @@ def test_gzip_has_its_checksum_checked():
 def test_what_is_not_read_is_named_with_what_is(coding):
     with pytest.raises(CodingNotSupported) as caught:
         unpacking(coding.encode("latin-1"), 10)
-    assert caught.value.known == ("gzip", "zstd")
+    assert caught.value.allowed == ("gzip", "zstd")
     assert "gzip, zstd" in caught.value.remedy
 
 

@@ -88,7 +88,7 @@ def headers_of(error: PrepaidError) -> list[Header]:
     if isinstance(error, errors.MethodNotAllowed):
         headers.append((b"allow", ", ".join(error.allowed).encode()))
     if isinstance(error, errors.CodingNotSupported):
-        headers.append((b"accept-encoding", ", ".join(error.known).encode()))
+        headers.append((b"accept-encoding", ", ".join(error.allowed).encode()))
     if isinstance(error, errors.AuthenticationError):
         headers.append((b"www-authenticate", b'Bearer realm="prepaid"'))
     return headers

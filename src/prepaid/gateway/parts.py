@@ -14,6 +14,7 @@ from prepaid.gateway.callers import Callers
 from prepaid.gateway.limits import Slots
 from prepaid.gateway.logs import AccessLog
 from prepaid.gateway.metrics import Metrics
+from prepaid.gateway.readiness import Readiness
 from prepaid.sessions.manager import SessionManager
 from prepaid.sessions.workspace import Workspace
 
@@ -36,6 +37,7 @@ class Parts:
     callers: Callers
     slots: Slots
     """Requests in flight, by key."""
+    readiness: Readiness
     metrics: Metrics
     access_log: AccessLog
     tracing: Tracing | None
@@ -47,7 +49,8 @@ class Parts:
         manager = SessionManager(settings=settings)
         slots = Slots(settings.gateway.requests_per_key_max)
         metrics = Metrics()
-        parts = cls(settings, manager, Callers(manager), slots, metrics, AccessLog(), tracing)
+        readiness = Readiness(manager._workspace.store)  # noqa: SLF001 -- as below
+        parts = cls(settings, manager, Callers(manager), slots, readiness, metrics, AccessLog(), tracing)
         parts.workspace.meter.listener = metrics.note_settled
         return parts
 
@@ -65,6 +68,7 @@ class Parts:
 
     async def aclose(self) -> None:
         """Stop what runs in the background, close the database, and write and send what is left to tell."""
+        await self.readiness.aclose()
         await self.manager.shutdown()
         if self.tracing is not None:
             await asyncio.to_thread(self.tracing.close)
