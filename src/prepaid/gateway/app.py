@@ -114,6 +114,7 @@ class Gateway:
                 await self._router.find(request)(request, self._parts)
         except PrepaidError as error:
             if not request.status:
+                await request.discard(self._settings.gateway.body_bytes_max)
                 await send_failure(request, error)
         except ClientGone:
             raise

@@ -64,6 +64,11 @@ def to_json(value: Mapping[str, Any] | Sequence[Any]) -> bytes:
         return json.dumps(value, separators=(",", ":")).encode()
 
 
+_DISCARD_SECONDS: Final = 10.0
+_PAUSE_SECONDS: Final = 0.5
+"""After which a client that sends nothing is taken to wait for an answer."""
+
+
 class ClientGone(Exception):
     """The client hung up before its request was read to the end. Nobody is left to be told."""
 
@@ -186,6 +191,27 @@ class Request:
         if packed is not None and size:
             packed.end()
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def discard(self, limit: int) -> None:
+        """Read what comes of a body that nobody wants, at most ``limit`` bytes of it.
+
+        A client that is still sending when its connection is closed never sees why. One that waits for our
+        word before it sends is not waited for.
+        """
+        if self.header(b"expect") is not None:
+            return
+        left = limit
+        try:
+            async with asyncio.timeout(_DISCARD_SECONDS):
+                while self._announces_body() and not self._is_read and left > 0:
+                    async with asyncio.timeout(_PAUSE_SECONDS):
+                        message = await self._receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGone
+                    left -= len(message.get("body", b""))
+                    self._is_read = not message.get("more_body", False)
+        except TimeoutError:
+            return
 
     async def gone(self) -> None:
         """Returns when the client has hung up or the reply has ended. To be called after ``body``."""

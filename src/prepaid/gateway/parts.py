@@ -11,6 +11,7 @@ from prepaid.config import Settings, TelemetrySettings
 from prepaid.errors import ConfigError
 from prepaid.gateway.asgi import Request
 from prepaid.gateway.callers import Callers
+from prepaid.gateway.heavy import Heavy
 from prepaid.gateway.limits import Slots
 from prepaid.gateway.logs import AccessLog
 from prepaid.gateway.metrics import Metrics
@@ -37,6 +38,7 @@ class Parts:
     callers: Callers
     slots: Slots
     """Requests in flight, by key."""
+    heavy: Heavy
     readiness: Readiness
     metrics: Metrics
     access_log: AccessLog
@@ -50,7 +52,10 @@ class Parts:
         slots = Slots(settings.gateway.requests_per_key_max)
         metrics = Metrics()
         readiness = Readiness(manager._workspace.store)  # noqa: SLF001 -- as below
-        parts = cls(settings, manager, Callers(manager), slots, readiness, metrics, AccessLog(), tracing)
+        heavy = Heavy(manager._workspace, settings.gateway.body_values_max)  # noqa: SLF001 -- as below
+        parts = cls(
+            settings, manager, Callers(manager), slots, heavy, readiness, metrics, AccessLog(), tracing
+        )
         parts.workspace.meter.listener = metrics.note_settled
         return parts
 

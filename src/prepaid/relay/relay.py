@@ -6,6 +6,7 @@ the hold ends; an upstream that bills more than the hold does so at our expense,
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
@@ -49,7 +50,7 @@ class Relay:
             ProviderError: every target failed; it cost nothing.
             PrepaidError: as ``Meter.open``.
         """
-        targets = self._targets.of(order)
+        targets = await self._found(order)
         call = await self._reserve(order, targets)
         if isinstance(call, Replay):
             return Relayed.from_kept(call.response, await self.meter.available(order.payer))
@@ -65,7 +66,7 @@ class Relay:
         The upstream's last event comes once all is settled and durable. Raises what ``answer`` does; close
         the generator to stop early, and what was delivered is paid for.
         """
-        targets = self._targets.of(order)
+        targets = await self._found(order)
         call = await self._reserve(order, targets)
         if isinstance(call, Replay):
             kept = Relayed.from_kept(call.response, await self.meter.available(order.payer))
@@ -82,6 +83,10 @@ class Relay:
         except BaseException as error:
             await _finish_early(order, call, flows, error)
             raise
+
+    async def _found(self, order: Order) -> list[Target]:
+        """Who may answer, and for how much; of a heavy order in a thread, for every quote reads all of it."""
+        return await asyncio.to_thread(self._targets.of, order) if order.is_heavy else self._targets.of(order)
 
     async def _reserve(self, order: Order, targets: list[Target]) -> PaidCall | Replay:
         """The hold: the dearest quote of all that may answer, or what there is of it."""

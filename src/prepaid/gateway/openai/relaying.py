@@ -42,9 +42,12 @@ def relaying(api: WireApi) -> Handler:
 async def _order(request: Request, parts: Parts, api: WireApi, caller: SessionCaller) -> Order:
     chat, key = request.header(b"x-prepaid-chat"), request.header(b"idempotency-key")
     chat_no = None if chat is None else chat_number(caller.session_id, chat.decode("latin-1"))
-    raw = await request.body(parts.settings.gateway.body_bytes_max)
     named = None if key is None else key.decode("latin-1")
-    order = Order.read(api, caller.payer, raw, key=named, chat_no=chat_no)
+    await parts.heavy.admit(request, caller.payer, named)
+    raw = await request.body(parts.settings.gateway.body_bytes_max)
+    order = await parts.heavy.read(
+        caller.key_id, raw, lambda: Order.read(api, caller.payer, raw, key=named, chat_no=chat_no)
+    )
     if order.asked.model in parts.workspace.catalogue:  # what is no model's name is not logged as one
         request.model = order.asked.model
     caller.check_model(order.asked.model)
