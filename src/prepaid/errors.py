@@ -13,6 +13,7 @@ PrepaidError                    .code  .retryable  .remedy
 │  ├─ NotJson                   metadata that JSON cannot carry
 │  ├─ ModelNotSupported · ModelNotPriced · ApiNotSupported · InsufficientFee · BalanceTooLow
 │  ├─ MethodNotAllowed          over HTTP: the path exists, not with that method
+│  ├─ CodingNotSupported        over HTTP: a body that is packed in another way than gzip or zstd
 │  └─ TransitionRefused         a step outside the session's state diagram
 ├─ AuthenticationError
 ├─ PermissionDenied            a key of a kind that may not do this
@@ -29,7 +30,7 @@ PrepaidError                    .code  .retryable  .remedy
 │  └─ VersionConflict · KeyEnded
 ├─ LimitReached
 │  ├─ SessionLimitReached · ChatLimitReached · MessageLimitReached · KeyLimitReached
-│  └─ LeaseCapReached · ModelCallLimitReached · ConcurrencyLimitReached
+│  └─ LeaseCapReached · ModelCallLimitReached · ConcurrencyLimitReached · TooManyFailedKeys
 ├─ RoutingError
 │  └─ NoNodesAvailable · ConsensusTimeout · NodeValidationFailed
 ├─ ProviderError
@@ -82,6 +83,7 @@ __all__ = [
     "ChainUnreachable",
     "ChatLimitReached",
     "ChatNotFound",
+    "CodingNotSupported",
     "ConcurrencyLimitReached",
     "ConfigError",
     "ConflictError",
@@ -147,6 +149,7 @@ __all__ = [
     "StoreNotEmpty",
     "StoreReadOnly",
     "StoreTooNew",
+    "TooManyFailedKeys",
     "TransactionReorganised",
     "TransactionReplaced",
     "TransactionUnconfirmed",
@@ -302,6 +305,17 @@ class MethodNotAllowed(InvalidRequestError):
     def __init__(self, path: str, allowed: tuple[str, ...]) -> None:
         self.path, self.allowed = path, allowed
         super().__init__(f"{path} does not have that method.", remedy=f"It has {', '.join(allowed)}.")
+
+
+class CodingNotSupported(InvalidRequestError):
+    """Over HTTP: the request's body has a ``Content-Encoding`` that is not read here."""
+
+    def __init__(self, coding: str, allowed: tuple[str, ...]) -> None:
+        self.coding, self.allowed = coding, allowed
+        super().__init__(
+            f"The request's body is in the coding {coding!r}.",
+            remedy=f"Send it as it is, or in one of: {', '.join(allowed)}.",
+        )
 
 
 class TransitionRefused(InvalidRequestError):
@@ -641,6 +655,18 @@ class ConcurrencyLimitReached(LimitReached):
     retryable = True
     noun = "requests at once"
     advice = "Wait for one to end, or ask the operator to raise {limit_name}."
+
+
+class TooManyFailedKeys(LimitReached):
+    """Over HTTP: too many keys that are none came from one address; in ``after_seconds`` one may be tried."""
+
+    retryable = True
+    noun = "failed API keys a minute from one address"
+
+    def __init__(self, limit_name: str, limit: int, after_seconds: float) -> None:
+        self.after_seconds = after_seconds
+        super().__init__(limit_name, limit)
+        self.reworded(self.what, f"Check the key, and try again in {after_seconds:.1f} seconds.")
 
 
 class RoutingError(PrepaidError):

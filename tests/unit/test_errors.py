@@ -44,6 +44,7 @@ ARGUMENTS = {
     "line": 4722,
     "path": "/v1/4711",
     "allowed": ("POST", "PUT"),
+    "coding": "br-4711",
     "key_id": "pp_ses_4711.2",
     "cap": 4723,
     "kind": "a session-4711",

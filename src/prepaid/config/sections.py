@@ -118,6 +118,7 @@ class GatewaySettings(Section):
     workers: int = Field(default=1, ge=1, le=256)
     grace_seconds: Seconds = 30.0
     body_bytes_max: Count = 32 * 1024 * 1024
+    body_values_max: int = Field(default=400_000, ge=1_000)
     head_bytes_max: int = Field(default=32 * 1024, ge=1024)
     headers_max: int = Field(default=100, ge=10)
     head_seconds: Seconds = 10.0

@@ -106,6 +106,7 @@ class Gateway:
 
     async def _answer(self, request: Request) -> None:
         try:
+            request.check_head()
             if request.path.startswith(_REST):
                 await self._rest(*request.hand_over())
                 request.route = request.route or _template(request.scope)
@@ -113,6 +114,7 @@ class Gateway:
                 await self._router.find(request)(request, self._parts)
         except PrepaidError as error:
             if not request.status:
+                await request.discard(self._settings.gateway.body_bytes_max)
                 await send_failure(request, error)
         except ClientGone:
             raise

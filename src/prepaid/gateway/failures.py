@@ -27,6 +27,7 @@ STATUS: Final[dict[type[PrepaidError], int]] = {
     errors.ValueTooLarge: 413,
     errors.ModelNotSupported: 404,
     errors.MethodNotAllowed: 405,
+    errors.CodingNotSupported: 415,
     errors.TransitionRefused: 409,
     errors.AuthenticationError: 401,
     errors.PermissionDenied: 403,
@@ -56,6 +57,7 @@ _OPENAI_CODES: Final[dict[type[PrepaidError], str]] = {
     errors.InsufficientFunds: "insufficient_quota",
     errors.ModelNotSupported: "model_not_found",
     errors.ConcurrencyLimitReached: "rate_limit_exceeded",
+    errors.TooManyFailedKeys: "rate_limit_exceeded",
 }
 _OPENAI_PARAMETERS: Final[dict[type[PrepaidError], str]] = {errors.ModelNotSupported: "model"}
 _OPENAI_TYPES: Final = {401: "authentication_error", 402: "insufficient_quota", 429: "rate_limit_error"}
@@ -86,6 +88,8 @@ def headers_of(error: PrepaidError) -> list[Header]:
     headers = [_retry_after(error) if is_retryable(error) else _NO_RETRY]
     if isinstance(error, errors.MethodNotAllowed):
         headers.append((b"allow", ", ".join(error.allowed).encode()))
+    if isinstance(error, errors.CodingNotSupported):
+        headers.append((b"accept-encoding", ", ".join(error.allowed).encode()))
     if isinstance(error, errors.AuthenticationError):
         headers.append((b"www-authenticate", b'Bearer realm="prepaid"'))
     return headers
@@ -139,7 +143,9 @@ async def send_failure(request: Request, error: PrepaidError) -> None:
 
 
 def _retry_after(error: PrepaidError) -> Header:
-    seconds = error.after_seconds if isinstance(error, errors.UpstreamUnavailable) else 1
+    seconds = 1.0
+    if isinstance(error, errors.UpstreamUnavailable | errors.TooManyFailedKeys):
+        seconds = error.after_seconds
     return b"retry-after", b"%d" % max(math.ceil(seconds), 1)
 
 

@@ -7,6 +7,7 @@ more than the hold does so at the operator's expense, and it is booked.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -53,7 +54,7 @@ class Relay:
             ProviderError: every target failed; it cost nothing.
             PrepaidError: as ``Meter.open``.
         """
-        targets = self._targets.of(order)
+        targets = await self.targets(order)
         call = await self.reserve(order, targets)
         if isinstance(call, Replay):
             return await self.replayed(order, call)
@@ -76,9 +77,12 @@ class Relay:
         """The answer as it comes. Raises what ``answer`` does, while it is read."""
         return AnswerStream(self, order)
 
-    def targets(self, order: Order) -> list[Target]:
-        """Which models may answer; raises what ``Targets.of`` does."""
-        return self._targets.of(order)
+    async def targets(self, order: Order) -> list[Target]:
+        """Who may answer, and for how much; of a heavy order in a thread, for every quote reads all of it.
+
+        Raises what ``Targets.of`` does.
+        """
+        return await asyncio.to_thread(self._targets.of, order) if order.is_heavy else self._targets.of(order)
 
     async def reserve(self, order: Order, targets: list[Target]) -> PaidCall | Replay:
         """The hold: the dearest quote of all that may answer, or what there is of it."""
@@ -142,7 +146,7 @@ class AnswerStream:
 
     async def _paid(self) -> AsyncGenerator[Head | bytes | Receipt]:
         order, relay = self._order, self._relay
-        targets = relay.targets(order)
+        targets = await relay.targets(order)
         call = await relay.reserve(order, targets)
         if isinstance(call, Replay):
             kept = await relay.replayed(order, call)

@@ -7,7 +7,7 @@ somebody else's session does not exist (spec A5).
 
 from __future__ import annotations
 
-from prepaid.store.operations.base import Operation
+from prepaid.store.operations.base import Operation, Probe
 from prepaid.store.operations.chats import (
     AppendMessages,
     ClearMessages,
@@ -104,6 +104,7 @@ __all__ = [
     "PlaceTaken",
     "PopItem",
     "PopMessage",
+    "Probe",
     "Progress",
     "Reconcile",
     "Release",

@@ -21,6 +21,7 @@ from prepaid.store.operations import (
     IssueKey,
     Once,
     Operation,
+    Probe,
     RemoveFromPool,
     RestoreSession,
     SaveSettings,
@@ -49,6 +50,8 @@ def sessions_of(operations: Iterable[Operation]) -> list[str]:
 def accounts_of(operation: Operation) -> tuple[str, ...]:
     """The accounts that an operation is about, its own first; they need not be there."""
     match operation:
+        case Probe():
+            return ()
         case Once():
             return (operation.session_id, *accounts_of(operation.work))
         case ChooseSession():
