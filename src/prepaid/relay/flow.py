@@ -129,7 +129,7 @@ class Flow:
     async def _source(self) -> AsyncGenerator[Head | bytes]:
         order, target = self.order, self.target
         body = order.api.sent(order.body, target.host.model, self.limit, target.host.limit_field)
-        async with target.host.ask(order.api, body) as reply:
+        async with target.host.ask(order.api, body, order.payer.owner) as reply:
             check_event_stream(target.host.name, reply.content_type)
             try:
                 async with aclosing(reply.pieces()) as pieces:

@@ -28,11 +28,11 @@ BYTES_PER_TOKEN_LIKELY: Final = 4
 
 
 class Reply(Protocol):
-    """An answer with status 200, read once."""
+    """An answer, read once."""
 
     @property
     def content_type(self) -> str:
-        """As a header."""
+        """As a header: that of JSON, or of an event stream."""
 
     async def content(self) -> bytes:
         """The whole body."""
@@ -73,11 +73,11 @@ class Host(Protocol):
     def estimate_tokens(self, text: str) -> int:
         """The likely tokens of a text, for answers whose usage nobody tells."""
 
-    def ask(self, api: WireApi, body: Body) -> AbstractAsyncContextManager[Reply]:
-        """Ask; leaving the block early drops the answer.
+    def ask(self, api: WireApi, body: Body, payer: str) -> AbstractAsyncContextManager[Reply]:
+        """Ask on behalf of ``payer``, which is no more than a name; leaving the block early drops the answer.
 
         Raises:
-            ProviderError: no answer with status 200 came.
+            ProviderError: no answer came.
         """
 
 
@@ -107,7 +107,7 @@ class UpstreamHost:
         """A token for every four bytes, as is usual for English."""
         return -(-text_bytes(text) // BYTES_PER_TOKEN_LIKELY)
 
-    def ask(self, api: WireApi, body: Body) -> AbstractAsyncContextManager[Reply]:
+    def ask(self, api: WireApi, body: Body, payer: str) -> AbstractAsyncContextManager[Reply]:
         """Over HTTP."""
         # Always written anew: with a name given twice, another parser might see another limit than we do.
-        return self.upstream.ask(api.path, to_json(body, inf_nan_mode="null"))
+        return self.upstream.ask(api.path, to_json(body, inf_nan_mode="null"), model=self.model, payer=payer)

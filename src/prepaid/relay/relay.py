@@ -126,7 +126,7 @@ async def _answered(order: Order, target: Target, call: PaidCall) -> Relayed:
     body = order.api.sent(order.body, target.host.model, limit, target.host.limit_field)
 
     async def ask() -> tuple[str, bytes]:
-        async with target.host.ask(order.api, body) as reply:
+        async with target.host.ask(order.api, body, order.payer.owner) as reply:
             return reply.content_type, await reply.content()
 
     content_type, content = await with_retries(ask, target.host.retries_max)
