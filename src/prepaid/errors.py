@@ -66,6 +66,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any, ClassVar, Self
 
 __all__ = [
@@ -111,6 +112,7 @@ __all__ = [
     "LeaseNotFound",
     "LimitReached",
     "ManagerClosed",
+    "MayBill",
     "MessageLimitReached",
     "MethodNotAllowed",
     "ModelCallLimitReached",
@@ -126,6 +128,7 @@ __all__ = [
     "PoolFull",
     "PrepaidError",
     "ProviderError",
+    "ProviderFault",
     "ProviderResponseInvalid",
     "ProviderStreamBroken",
     "ProviderTimeout",
@@ -692,16 +695,59 @@ class NodeValidationFailed(RoutingError):
     remedy = "Retry, or ask for a lower confidence."
 
 
+class MayBill(StrEnum):
+    """What a provider may bill for an attempt that failed."""
+
+    NOTHING = "nothing"
+    """No connection was made, or it refused before there was an answer."""
+    DELIVERED = "delivered"
+    """It told of its failure inside an answer: the input, and what it had delivered by then."""
+    UNKNOWN = "unknown"
+    """The request was sent, and how far it got nobody knows: up to all that was held for it."""
+
+
+class ProviderFault(StrEnum):
+    """Who can do something about a provider's failure."""
+
+    REQUEST = "request"
+    """Whoever wrote the request: the provider says what is wrong with it."""
+    RATE = "rate"
+    """Whoever waits: the provider allows no more requests for now."""
+    QUOTA = "quota"
+    """The operator: the account at the provider is empty, or at its limit."""
+    ACCESS = "access"
+    """The operator: the credentials, the address or the model's name there are wrong."""
+    PROVIDER = "provider"
+    """The provider, or the way to it."""
+
+
 class ProviderError(PrepaidError):
-    """The provider refused or failed; the request cost nothing."""
+    """The provider refused or failed; the request cost its payer nothing.
+
+    The message is in our words, but for what a client needs to correct its request (``fault`` is
+    ``REQUEST``): what a provider says of keys, accounts and addresses stands in ``detail`` alone.
+
+    Attributes:
+        status: the provider's HTTP status, where it answered with one.
+        may_bill: what the provider may bill for it.
+        fault: who can do something about it.
+        can_resend: whether the same request may be sent there again, because the provider cannot have begun.
+        after_seconds: how long the provider asks to wait; ``None`` where it does not.
+        told: ``type``, ``param`` and ``code`` of the provider's own error, where clients may have them.
+        detail: what happened in full, secrets masked: for logs and operators, never for clients.
+    """
 
     retryable = True
     remedy = "Retry later or configure a fallback model."
+    may_bill: MayBill = MayBill.UNKNOWN
+    fault: ProviderFault = ProviderFault.PROVIDER
+    can_resend: bool = False
+    after_seconds: float | None = None
+    detail: str = ""
 
     def __init__(self, what: str, *, status: int | None = None, remedy: str | None = None) -> None:
         self.status = status
         self.told: dict[str, str] = {}
-        """``type``, ``param`` and ``code`` of the provider's own error, where it has them."""
         super().__init__(what, remedy=remedy)
 
 
@@ -723,6 +769,9 @@ class ProviderUsageInvalid(ProviderError):
 
 class UpstreamUnavailable(ProviderError):
     """The upstream failed too often in a row; it is not asked again before ``after_seconds`` have passed."""
+
+    may_bill = MayBill.NOTHING
+    after_seconds: float
 
     def __init__(self, upstream: str, failures: int, after_seconds: float) -> None:
         self.after_seconds = after_seconds

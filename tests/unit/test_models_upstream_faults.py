@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from prepaid.config import UpstreamSettings
 from prepaid.errors import (
+    MayBill,
     ProviderError,
     ProviderResponseInvalid,
     ProviderStreamBroken,
@@ -76,9 +77,11 @@ async def test_usage_that_cannot_be_is_our_own_count(ask, told, expected, caplog
     ],
 )
 async def test_a_refusal_says_its_status_and_whether_to_retry(ask, status, retryable):
-    with pytest.raises(ProviderError, match="refused by the fake") as caught:
+    with pytest.raises(ProviderError, match=f"status {status}") as caught:
         await ask(behaviour=Behaviour(status=status))
     assert (caught.value.status, caught.value.retryable) == (status, retryable)
+    assert ("refused by the fake" in str(caught.value)) == (status in (400, 422))
+    assert "refused by the fake" in caught.value.detail
     assert type(caught.value) is ProviderError
     assert retry_after(caught.value) is None
     assert ProviderError("another").retryable is True
@@ -220,7 +223,7 @@ async def test_a_connection_that_is_not_accepted_times_out():
             base_url=f"http://127.0.0.1:{port}/v1", models=("m",), connect_timeout_seconds=0.2
         )
         upstream = Upstream("far", settings)
-        with pytest.raises(ProviderTimeout, match=r"Connect.*0\.2 to connect"):
+        with pytest.raises(ProviderTimeout, match=r"connecting.*0\.2 to connect"):
             await anext(OpenAICompatibleModel(INFO, upstream, "m").stream(HELLO))
         await upstream.aclose()
         for each in waiting:
@@ -239,9 +242,12 @@ async def test_an_error_inside_a_stream_is_an_error(ask):
         return b"data: " + json.dumps({"error": {"message": "overloaded", "code": code}}).encode() + b"\n\n"
 
     for code, retryable in ((503, True), (400, False), ("server_error", True), (99, True)):
-        with pytest.raises(ProviderError, match="overloaded") as caught:
+        with pytest.raises(ProviderError, match="'fake'") as caught:
             await ask(behaviour=Behaviour(raw=event(code)))
         assert caught.value.retryable is retryable
+        assert caught.value.may_bill is MayBill.DELIVERED
+        assert "overloaded" not in str(caught.value)
+        assert "overloaded" in caught.value.detail
 
 
 @given(

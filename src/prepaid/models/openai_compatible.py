@@ -117,7 +117,10 @@ class OpenAICompatibleModel:
         """The data of each server-sent event."""
         body = request_body(request, self._upstream_model, self._upstream.settings.output_limit_field)
         content = json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        async with self._upstream.ask("/chat/completions", content) as reply:
+        asked = self._upstream.ask(
+            "/chat/completions", content, model=self._upstream_model, payer=request.asker
+        )
+        async with asked as reply:
             check_event_stream(self._upstream.name, reply.content_type)
             events = EventBytes(self._upstream.name)
             async for piece in reply.pieces():

@@ -60,7 +60,10 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """What is asked of a model. ``extra`` is forwarded to the provider untouched."""
+    """What is asked of a model. ``extra`` is forwarded to the provider untouched.
+
+    ``asker`` is on whose behalf, no more than a name: one asker's failures do not count against another's.
+    """
 
     model: str
     messages: tuple[Message, ...]
@@ -68,6 +71,7 @@ class ChatRequest:
     tools: tuple[Tool, ...] = ()
     temperature: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    asker: str = ""
 
 
 @dataclass(frozen=True, slots=True)

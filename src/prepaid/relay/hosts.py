@@ -29,11 +29,11 @@ TOKENS_FOR_TOOLS: Final = 1_024
 
 
 class Reply(Protocol):
-    """An answer with status 200, read once."""
+    """An answer, read once."""
 
     @property
     def content_type(self) -> str:
-        """As a header."""
+        """As a header: that of JSON, or of an event stream."""
 
     async def content(self) -> bytes:
         """The whole body."""
@@ -88,11 +88,11 @@ class Host(Protocol):
     def estimate_tokens(self, text: str) -> int:
         """The likely tokens of a text, for answers whose usage nobody tells."""
 
-    def ask(self, api: WireApi, body: Body) -> AbstractAsyncContextManager[Reply]:
-        """Ask; leaving the block early drops the answer.
+    def ask(self, api: WireApi, body: Body, payer: str) -> AbstractAsyncContextManager[Reply]:
+        """Ask on behalf of ``payer``, which is no more than a name; leaving the block early drops the answer.
 
         Raises:
-            ProviderError: no answer with status 200 came.
+            ProviderError: no answer came.
         """
 
 
@@ -139,7 +139,7 @@ class UpstreamHost:
         """What the text likely is in today's vocabularies."""
         return likely_tokens(text)
 
-    def ask(self, api: WireApi, body: Body) -> AbstractAsyncContextManager[Reply]:
+    def ask(self, api: WireApi, body: Body, payer: str) -> AbstractAsyncContextManager[Reply]:
         """Over HTTP."""
         # Always written anew: with a name given twice, another parser might see another limit than we do.
-        return self.upstream.ask(api.path, to_json(body, inf_nan_mode="null"))
+        return self.upstream.ask(api.path, to_json(body, inf_nan_mode="null"), model=self.model, payer=payer)

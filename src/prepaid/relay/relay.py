@@ -211,7 +211,7 @@ async def _answered(attempt: Attempt) -> Relayed:
     body = attempt.body()
 
     async def ask() -> tuple[str, bytes]:
-        async with target.host.ask(order.api, body) as reply:
+        async with target.host.ask(order.api, body, order.payer.owner) as reply:
             return reply.content_type, await reply.content()
 
     content_type, content = await attempt.with_retries(ask)

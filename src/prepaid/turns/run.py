@@ -79,7 +79,12 @@ class Run:
         Raises:
             ProviderError: whatever went wrong at the model.
         """
-        request = replace(self.request, model=self.offer.quoted.model, output_tokens_max=self.tokens_max)
+        request = replace(
+            self.request,
+            model=self.offer.quoted.model,
+            output_tokens_max=self.tokens_max,
+            asker=self.call.payer.owner,
+        )
         finish: Finish | None = None
         async with aclosing(guarded(self.offer.model, request)) as events:
             async for event in events:
