@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Final
 
 from prepaid.errors import ProviderError, ProviderStreamBroken, ProviderTimeout
@@ -46,6 +47,8 @@ class Flow(Attempt):
         self._is_done = False
         self._is_cut = False
         self._size = 0
+        self._tokens = 0
+        """Of all output, as last measured."""
         self._size_max = self.limit * order.asked.choices
         if target.counts_tokens:
             self._size_max = self._size_max * _CUT_CHARACTERS_PER_TOKEN + _CUT_CHARACTERS_MORE
@@ -104,6 +107,13 @@ class Flow(Attempt):
     def settled_unpaid(self, usage: Usage) -> int:
         """What the provider bills above the quoted price for the whole answer, in base units."""
         return self.unpaid(usage, self._reader.model, self._reader.usage)
+
+    def cut_exposure(self, usage: Usage) -> int:
+        """What the provider may bill above ``usage`` where the answer was cut because it did not stop itself."""
+        if not self._is_cut or not self.target.host.is_billed:
+            return 0
+        generated = replace(usage, output_tokens=max(self._tokens, usage.output_tokens))
+        return self.target.cost(generated) - self.target.cost(usage)
 
     def usage_so_far(self) -> Usage:
         """By our own count."""
@@ -206,8 +216,8 @@ class Flow(Attempt):
     def _is_too_long(self) -> bool:
         if not self.target.counts_tokens:
             return True
-        tokens = self.target.host.estimate_tokens("".join(self._reader.texts))
-        if tokens > self.limit * self.order.asked.choices:
+        self._tokens = self.target.host.estimate_tokens("".join(self._reader.texts))
+        if self._tokens > self.limit * self.order.asked.choices:
             return True
         # Long, but within the limit by the host's own count: measured again when it has grown.
         self._size_max = self._size + self._size // _MEASURE_EVERY

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Self
 
 from prepaid.errors import ChatNotFound, ProviderError
 from prepaid.meter import Meter, PaidCall, PlaceQueue, Replay
@@ -127,9 +128,13 @@ class AnswerStream:
         self._flow: Flow | None = None
         self._pieces = self._paid()
 
-    def __aiter__(self) -> AsyncGenerator[Head | bytes | Receipt]:
-        """The pieces."""
-        return self._pieces
+    def __aiter__(self) -> Self:
+        """The stream itself."""
+        return self
+
+    async def __anext__(self) -> Head | bytes | Receipt:
+        """The next piece."""
+        return await anext(self._pieces)
 
     async def aclose(self) -> None:
         """Stop, and settle what was told or delivered."""
@@ -254,6 +259,7 @@ async def _settled_flow(flow: Flow) -> AsyncGenerator[Head | bytes | Receipt]:
         turn=_turn(flow.order, flow.message, flow.answering_ms),
         response=response,
         unpaid=flow.settled_unpaid(usage),
+        exposure=flow.cut_exposure(usage),
     )
     call.measure = None
     yield flow.tail
