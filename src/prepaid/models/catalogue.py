@@ -243,6 +243,8 @@ class Catalogue:
             apis=(own.apis if own else None) or apis,
             provider=upstream,
             image_tokens_max=images or IMAGE_TOKENS_DEFAULT,
+            is_billed=True,
+            stops_when_left=self._settings.upstreams[upstream].stops_when_left,
         )
 
     def _image_tokens_max(self, upstream: str, has_book_price: bool) -> int | None:
