@@ -130,7 +130,11 @@ async def test_a_try_that_a_crash_left_is_taken_over_at_its_deadline(open_desk):
     desk.clock.advance(31)
     answer = await desk.turns.answer(question)
     assert (answer.replayed, answer.cost) == (False, 13)
-    assert desk.lines(payer) == ["capture 5 interrupted", f"exposure {131 - 5} interrupted", "capture 13 offline"]
+    assert desk.lines(payer) == [
+        "capture 5 interrupted",
+        f"exposure {131 - 5} interrupted",
+        "capture 13 offline",
+    ]
     desk.check(payer, spent=18)
 
 

@@ -1,4 +1,4 @@
-"""The size of requests and answers in UTF-8 bytes, as prices per byte count them (spec A10), and in tokens."""
+"""The size of texts: in UTF-8 bytes, as prices per byte count them (spec A10), and in likely tokens."""
 
 from __future__ import annotations
 

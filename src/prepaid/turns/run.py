@@ -104,7 +104,7 @@ class Run:
         yield finish
 
     def exposure(self, reason: BaseException | None, charged: int = 0) -> int:
-        """What the model's provider may bill beyond ``charged``, in base units, where ``reason`` ended the run.
+        """What the provider may bill beyond ``charged``, in base units, where ``reason`` ended the run.
 
         Of a model that the app made itself only what it delivered is known, and that it then stops.
         """
