@@ -29,7 +29,7 @@ PrepaidError                    .code  .retryable  .remedy
 │  └─ VersionConflict · KeyEnded
 ├─ LimitReached
 │  ├─ SessionLimitReached · ChatLimitReached · MessageLimitReached · KeyLimitReached
-│  └─ LeaseCapReached · ModelCallLimitReached · ConcurrencyLimitReached
+│  └─ LeaseCapReached · ModelCallLimitReached · ConcurrencyLimitReached · ReportLimitReached
 ├─ RoutingError
 │  └─ NoNodesAvailable · ConsensusTimeout · NodeValidationFailed
 ├─ ProviderError
@@ -126,6 +126,7 @@ __all__ = [
     "ProviderStreamBroken",
     "ProviderTimeout",
     "ProviderUsageInvalid",
+    "ReportLimitReached",
     "RequestInProgress",
     "RequestNotFound",
     "RouteNotFound",
@@ -639,6 +640,14 @@ class ConcurrencyLimitReached(LimitReached):
     retryable = True
     noun = "requests at once"
     advice = "Wait for one to end, or ask the operator to raise {limit_name}."
+
+
+class ReportLimitReached(LimitReached):
+    """Over HTTP: one owner's keys have as many reports in the making as they may."""
+
+    retryable = True
+    noun = "reports at once"
+    advice = "Wait for one of them to be answered."
 
 
 class RoutingError(PrepaidError):
