@@ -7,11 +7,13 @@ from typing import Final
 
 from fastapi import FastAPI
 
+from prepaid.errors import ReportLimitReached
 from prepaid.gateway.asgi import REQUEST, Application, Message, Receive, Request, Scope, Send
 from prepaid.gateway.heavy import announces_much, is_heavy
+from prepaid.gateway.limits import Slots
 from prepaid.gateway.parts import Parts
 from prepaid.gateway.rest import chats, keys, money, pool, reports, requests, sessions
-from prepaid.gateway.rest.access import PREFIX
+from prepaid.gateway.rest.access import PREFIX, REPORTS_MAX
 from prepaid.gateway.rest.problems import PROBLEM_RESPONSES, add_handlers
 
 __all__ = ["PREFIX", "create"]
@@ -37,6 +39,7 @@ def create(parts: Parts) -> Application:
         redirect_slashes=False,
     )
     app.state.parts = parts
+    app.state.reports = Slots(REPORTS_MAX, "reports_per_owner_max", ReportLimitReached)
     for module in (sessions, money, chats, requests, pool, keys, reports):
         app.include_router(module.router, prefix=PREFIX)
     add_handlers(app)
