@@ -35,11 +35,16 @@ def fail(circuit, payer, times=1, model="m"):
 def is_open(circuit, payer, model="m"):
     try:
         circuit.seat(model, payer)
-    except UpstreamUnavailable as error:
-        assert error.may_bill is MayBill.NOTHING
-        assert error.after_seconds > 0
+    except UpstreamUnavailable:
         return True
     return False
+
+
+def test_an_open_one_says_for_how_long_and_costs_nothing(circuit):
+    fail(circuit, "bad", 4)
+    with pytest.raises(UpstreamUnavailable, match="4 times") as caught:
+        circuit.seat("m", "bad")
+    assert (caught.value.after_seconds, caught.value.may_bill) == (10.0, MayBill.NOTHING)
 
 
 def test_a_payer_who_fails_is_left_alone_and_tries_after_each_pause(circuit, clock):

@@ -150,13 +150,14 @@ class ResponsesReader:
         self._number = 0
 
     def see(self, event: Body) -> tuple[str, bool]:
-        """The output in an event; the client gets all of them."""
+        """The output in an event; the client gets all of them, but for the upstream's own errors."""
         kind = event.get("type")
-        if kind == "error" or (kind is None and event.get("error")):
-            raise refused_in_stream(self._upstream, event.get("error") or event, self._secret)
+        response = event.get("response")
+        failure = event.get("error") or (response.get("error") if type(response) is dict else None)
+        if failure or kind == "error":
+            raise refused_in_stream(self._upstream, failure or event, self._secret)
         number = event.get("sequence_number")
         self._number = number if type(number) is int else self._number + 1
-        response = event.get("response")
         if type(response) is dict:
             self._response = response
             if kind in _ENDS:
