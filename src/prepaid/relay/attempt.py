@@ -90,7 +90,7 @@ class Attempt:
         """What the answer came to: as the provider told it where that can be true, else by our own count."""
         target, names = self.target, self.order.api.usage
         floor = least_output_tokens(sum(map(text_bytes, texts)))
-        # Counting takes time and is hardly ever needed: at first it is enough to know that there was something.
+        # Counting takes time and is hardly ever needed: at first, to know that there was something is enough.
         read = read_usage(told, names, Usage(1, min(floor, 1)), floor_output_tokens=floor)
         if read.repaired:
             counted = target.counted(self.order, texts, self.call.granted)
