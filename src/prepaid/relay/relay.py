@@ -6,7 +6,6 @@ the hold ends; an upstream that bills more than the hold does so at our expense,
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
@@ -22,6 +21,7 @@ from prepaid.models.retrying import with_retries
 from prepaid.models.usage import told_usage
 from prepaid.records import Message, Usage
 from prepaid.relay.flow import Flow
+from prepaid.relay.heavy import heavily
 from prepaid.relay.order import Head, Order, Receipt, Relayed
 from prepaid.relay.targets import Target, Targets
 from prepaid.relay.wire import Body
@@ -85,8 +85,10 @@ class Relay:
             raise
 
     async def _found(self, order: Order) -> list[Target]:
-        """Who may answer, and for how much; of a heavy order in a thread, for every quote reads all of it."""
-        return await asyncio.to_thread(self._targets.of, order) if order.is_heavy else self._targets.of(order)
+        """Who may answer, and for how much; a quote reads all of an order."""
+        if order.is_heavy:
+            return await heavily(lambda: self._targets.of(order))
+        return self._targets.of(order)
 
     async def _reserve(self, order: Order, targets: list[Target]) -> PaidCall | Replay:
         """The hold: the dearest quote of all that may answer, or what there is of it."""
