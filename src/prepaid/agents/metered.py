@@ -256,9 +256,15 @@ def model_info(model: AgentModel, catalogue: Catalogue, currency: str) -> ModelI
     if provider in book.providers and book.currency == currency:
         found = book.find(provider, model.model_name, datetime.now(UTC).date())
     if found is None:
-        raise ModelNotPriced(model.model_name)
+        raise ModelNotPriced(model.model_name, _hole(provider, model.model_name))
     context = found.context_tokens_max or CONTEXT_TOKENS_DEFAULT
     return ModelInfo(model.model_name, found.price, context, context, ALL_CHAT_APIS, provider)
+
+
+def _hole(provider: str, model: str) -> str:
+    """What no price of the book covers."""
+    book = shipped_book()
+    return book.hole(provider, model, datetime.now(UTC).date()) if provider in book.providers else ""
 
 
 def _event_bytes(event: ModelResponseStreamEvent) -> int:
