@@ -95,6 +95,22 @@ def test_images_where_somebody_says_what_they_cost_at_most(upstream, price, toke
     assert (info.image_tokens_max if "images" in info.apis else None) == tokens
 
 
+@pytest.mark.parametrize(
+    ("upstream", "formula"),
+    [
+        ({}, "gpt-4o-mini"),
+        ({"models": (), "prefix": "my/"}, "gpt-4o-mini"),
+        ({"base_url": "http://127.0.0.1:1/v1"}, ""),
+        ({"base_url": "http://127.0.0.1:1/v1", "provider": "openai"}, "gpt-4o-mini"),
+    ],
+)
+def test_the_formula_for_images_is_the_provider_s(upstream, formula):
+    """Spec P7, P11: whoever else serves a model of that name may count otherwise."""
+    name = "gpt-4o-mini" if upstream.get("models", True) else "my/gpt-4o-mini"
+    info = catalogue(upstreams={"any": OPENAI | upstream}, prices={name: TOKENS}).info(name)
+    assert info.image_formula == formula
+
+
 TOKENS = {"input_per_million": "1", "output_per_million": "2"}
 
 

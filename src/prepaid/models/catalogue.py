@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from prepaid.errors import ConfigError, CurrencyMismatch, ModelNotPriced, ModelNotSupported
 from prepaid.models.contract import Model
+from prepaid.models.images import formula_of
 from prepaid.models.offline import OfflineModel
 from prepaid.models.price_book import SEARCHES, BookEntry, searches_by_itself, shipped_book
 from prepaid.records import ALL_CHAT_APIS, IMAGE_TOKENS_DEFAULT, Api, ModelInfo, Price, PriceTier
@@ -210,6 +211,7 @@ class Catalogue:
             apis=(own.apis if own else None) or apis,
             provider=upstream,
             image_tokens_max=images or IMAGE_TOKENS_DEFAULT,
+            image_formula=formula_of(self._provider(upstream), self._named(name, upstream)),
         )
 
     def _image_tokens_max(self, upstream: str, has_book_price: bool) -> int | None:
