@@ -260,14 +260,19 @@ class ModelNotSupported(InvalidRequestError):
 
 
 class ModelNotPriced(ModelNotSupported):
-    """The model is known but has no price, and what has no price is not sold."""
+    """The model is known but has no price, or none for all that is billed; what has no price is not sold.
 
-    def __init__(self, model: str) -> None:
+    ``lacks`` is what the known prices do not cover.
+    """
+
+    def __init__(self, model: str, lacks: str = "") -> None:
         self.model = model
+        self.lacks = lacks
+        fees = ", with per_request or per_search and searches_max" if "search" in lacks else ""
         PrepaidError.__init__(
             self,
-            f"Model {model!r} has no price.",
-            remedy=f'Add [prices."{model}"] to prepaid.toml.',
+            f"Model {model!r} has no price{f' that covers {lacks}' if lacks else ''}.",
+            remedy=f'Add [prices."{model}"] to prepaid.toml{fees}.',
         )
 
 
