@@ -12,6 +12,7 @@ PrepaidError                    .code  .retryable  .remedy
 │  ├─ ValueTooLarge             names, metadata, keys, prompts
 │  ├─ NotJson                   metadata that JSON cannot carry
 │  ├─ ModelNotSupported · ModelNotPriced · ApiNotSupported · InsufficientFee · BalanceTooLow
+│  ├─ FieldNotSupported         a field that nobody knows, or not with this model
 │  ├─ MethodNotAllowed          over HTTP: the path exists, not with that method
 │  └─ TransitionRefused         a step outside the session's state diagram
 ├─ AuthenticationError
@@ -90,6 +91,7 @@ __all__ = [
     "ContractReverted",
     "CurrencyMismatch",
     "EtherTooLow",
+    "FieldNotSupported",
     "GasPriceTooHigh",
     "GatewayStopping",
     "HoldNotFound",
@@ -154,6 +156,8 @@ __all__ = [
     "WalletUnusable",
 ]
 
+_PARAM_SHOWN_MAX = 200
+
 
 class PrepaidError(Exception):
     """Base of every error raised here; ``str(error)`` is the whole message, remedy included."""
@@ -180,6 +184,9 @@ class PrepaidError(Exception):
 
 class InvalidRequestError(PrepaidError):
     """The request can never succeed as it was written."""
+
+    param: str | None = None
+    """The field whose fault it is, where there is one: ``messages[0].content``."""
 
 
 class InvalidAmount(InvalidRequestError):
@@ -263,11 +270,24 @@ class ModelNotPriced(ModelNotSupported):
 class ApiNotSupported(InvalidRequestError):
     """The model lacks what the request needs (tools, images, structured output, embeddings)."""
 
-    def __init__(self, model: str, api: str, supported: tuple[str, ...]) -> None:
-        self.model, self.api, self.supported = model, api, supported
+    def __init__(self, model: str, api: str, supported: tuple[str, ...], *, param: str | None = None) -> None:
+        self.model, self.api, self.supported, self.param = model, api, supported, param
         super().__init__(
             f"Model {model!r} does not support {api!r}; it supports {', '.join(supported) or 'nothing'}.",
             remedy="Choose another model or leave that part out.",
+        )
+
+
+class FieldNotSupported(InvalidRequestError):
+    """A field of a request that no list knows, or not for this model's upstream (spec P1)."""
+
+    def __init__(self, param: str, twin: str | None = None) -> None:
+        self.param = param if len(param) <= _PARAM_SHOWN_MAX else f"{param[:_PARAM_SHOWN_MAX]}…"
+        super().__init__(
+            f"Unrecognized request argument supplied: {self.param}.",
+            remedy=f"Write it as {twin}."
+            if twin
+            else "Leave it out; the operator lets more pass by an upstream's dialect or allow_fields.",
         )
 
 

@@ -36,7 +36,7 @@ from prepaid import pricing
 from prepaid.agents.conversion import to_messages, to_request
 from prepaid.errors import ApiNotSupported, ModelNotPriced, ModelNotSupported
 from prepaid.meter import Meter, PaidCall, Payer, check_usage
-from prepaid.models.apis import check_apis, check_extra
+from prepaid.models.apis import AGENTS_FIELDS, check_apis, check_extra
 from prepaid.models.catalogue import Catalogue
 from prepaid.models.measure import request_bytes, text_bytes
 from prepaid.models.price_book import shipped_book
@@ -154,10 +154,12 @@ class MeteredModel(WrapperModel):
         told = "\n\n".join(part.content for part in prepared.instruction_parts or ())
         request = to_request(name, to_messages(name, told, messages), merged, prepared)
         check_extra((merged or {}).get("extra_body") or {})
-        check_apis(self._info, request)
+        check_apis(self._info, request, AGENTS_FIELDS)
         size = request_bytes(request)
         tokens_max = len(ModelMessagesTypeAdapter.dump_json(messages)) + size
         tokens_max += TOKENS_FOR_TOOLS if request.tools else 0
+        if request.extra:  # the schema of an answer is a part of the prompt
+            tokens_max += text_bytes(json.dumps(dict(request.extra), ensure_ascii=False, default=repr))
         limit = min(request.output_tokens_max or self._default_output_tokens, self._info.output_tokens_max)
         quoted = pricing.quote(name, price, size if price.unit is Unit.BYTE else tokens_max, limit)
         paid = await self._meter.open(self._payer, quoted)

@@ -205,7 +205,8 @@ class UpstreamSettings(Section):
     without it. ``fallbacks`` are tried, in order, for models without an entry in ``[fallbacks]``.
     ``bytes_per_token`` divides the request's UTF-8 bytes into the input bound that is held for;
     1 is provable for any byte-level tokenizer, more is your promise. ``image_tokens_max`` is yours, too: no
-    image sent there costs more tokens.
+    image sent there costs more tokens. ``dialect`` says which fields beside OpenAI's may be sent there, and
+    ``allow_fields`` names others, of which nobody checks what they cost.
     """
 
     base_url: Url
@@ -224,6 +225,8 @@ class UpstreamSettings(Section):
     bytes_per_token: Count = 1
     image_tokens_max: Tokens | None = None
     output_limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    dialect: Literal["openai", "azure", "gemini", "litellm", "ollama", "openrouter", "vllm"] = "openai"
+    allow_fields: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _reachable_and_keyed(self) -> Self:

@@ -54,6 +54,7 @@ _OPENAI_CODES: Final[dict[type[PrepaidError], str]] = {
     errors.AuthenticationError: "invalid_api_key",
     errors.InsufficientFunds: "insufficient_quota",
     errors.ModelNotSupported: "model_not_found",
+    errors.FieldNotSupported: "unknown_parameter",
     errors.ConcurrencyLimitReached: "rate_limit_exceeded",
 }
 _OPENAI_PARAMETERS: Final[dict[type[PrepaidError], str]] = {errors.ModelNotSupported: "model"}
@@ -97,7 +98,7 @@ def openai_failure(error: PrepaidError) -> dict[str, Any]:
     told = {
         "message": str(error),
         "type": _OPENAI_TYPES.get(status) or _openai_type(status),
-        "param": _first(_OPENAI_PARAMETERS, error),
+        "param": getattr(error, "param", None) or _first(_OPENAI_PARAMETERS, error),
         "code": _HELD_IN_FLIGHT if _is_held(error) else _first(_OPENAI_CODES, error) or error.code,
         "prepaid": own | _numbers(error),
     }

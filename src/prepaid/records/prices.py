@@ -100,3 +100,7 @@ class ModelInfo:
     provider: str
     image_tokens_max: int = IMAGE_TOKENS_DEFAULT
     """What is held for each image of a request, in tokens; only some models can be sent any."""
+    dialect: str = "openai"
+    """What the server behind it is: which fields beside OpenAI's it may be sent."""
+    allow_fields: tuple[str, ...] = ()
+    """More fields that it may be sent, at its operator's risk."""

@@ -10,6 +10,7 @@ from prepaid import pricing
 from prepaid.errors import ApiNotSupported, CurrencyMismatch, InvalidRequestError, ValueTooLarge
 from prepaid.models.apis import check_api
 from prepaid.models.catalogue import Catalogue
+from prepaid.models.codecs.dialects import check_others
 from prepaid.models.measure import text_bytes
 from prepaid.records import ModelInfo, Quote, Unit, Usage
 from prepaid.relay.hosts import Host, UpstreamHost
@@ -93,6 +94,7 @@ class Targets:
         Raises:
             ModelNotSupported, ModelNotPriced: nobody serves it, or for no price.
             ApiNotSupported: it cannot do this, or no price covers it.
+            FieldNotSupported: a field that nobody knows, or not the upstream that it would be sent to.
             ValueTooLarge: the request is longer than its context.
             CurrencyMismatch: its price is in another currency than the account.
         """
@@ -120,6 +122,7 @@ class Targets:
         info, asked = model.info, order.asked
         for api in asked.apis:
             check_api(info, api)
+        check_others(order.api.name, info, asked.others, order.body)
         if asked.unpriced:
             raise ApiNotSupported(info.name, asked.unpriced, tuple(sorted(info.apis)))
         price = info.price
