@@ -1,5 +1,5 @@
-"""What may stand in a request to a provider's API, for every way by which requests reach one (spec P1).
+"""The wire formats of providers' APIs: what a request may say (spec P1), and what an answer says.
 
-``fields`` has a table per API, ``messages`` and ``tools`` what their lists may hold, ``dialects`` what more
-the common servers know. All are lists of what may pass: what is in none is refused by its name.
+Of requests, ``fields`` has a table per API, ``messages`` and ``tools`` what their lists may hold, and
+``dialects`` what more the common servers know. What is in none of them is refused by its name.
 """
