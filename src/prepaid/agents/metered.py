@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
@@ -34,10 +34,12 @@ from pydantic_ai.usage import RequestUsage
 
 from prepaid import pricing
 from prepaid.agents.conversion import to_messages, to_request
+from prepaid.agents.settings import openai_fields
 from prepaid.errors import ApiNotSupported, ModelNotPriced, ModelNotSupported
 from prepaid.meter import Meter, PaidCall, Payer, check_usage
 from prepaid.models.apis import AGENTS_FIELDS, check_apis, check_extra
 from prepaid.models.catalogue import Catalogue
+from prepaid.models.codecs.dialects import DIALECTS
 from prepaid.models.measure import request_bytes, text_bytes
 from prepaid.models.price_book import shipped_book
 from prepaid.records import ALL_CHAT_APIS, ModelInfo, Unit, Usage
@@ -153,7 +155,9 @@ class MeteredModel(WrapperModel):
         told = "\n\n".join(part.content for part in prepared.instruction_parts or ())
         request = to_request(name, to_messages(name, told, messages), merged, prepared)
         check_extra((merged or {}).get("extra_body") or {})
-        check_apis(self._info, request, AGENTS_FIELDS)
+        wishes = openai_fields(merged or {}, self._info.allow_fields)
+        asked = replace(request, extra={**request.extra, **wishes})
+        check_apis(self._info, asked, AGENTS_FIELDS)
         size = request_bytes(request)
         tokens_max = len(ModelMessagesTypeAdapter.dump_json(messages)) + size
         tokens_max += TOKENS_FOR_TOOLS if request.tools else 0
@@ -257,10 +261,13 @@ def model_info(model: AgentModel, catalogue: Catalogue, currency: str) -> ModelI
     Raises:
         ModelNotPriced: neither knows it, or only in another currency.
     """
+    dialect = model.system if model.system in DIALECTS else "openai"
     try:
-        return catalogue.info(model.model_name)
+        info = catalogue.info(model.model_name)
     except ModelNotSupported:
         book = shipped_book()
+    else:
+        return info if dialect == "openai" else replace(info, dialect=dialect)
     provider = (book.provider_at(model.base_url) if model.base_url else None) or model.system
     found = None
     if provider in book.providers and book.currency == currency:
@@ -268,7 +275,9 @@ def model_info(model: AgentModel, catalogue: Catalogue, currency: str) -> ModelI
     if found is None:
         raise ModelNotPriced(model.model_name)
     context = found.context_tokens_max or CONTEXT_TOKENS_DEFAULT
-    return ModelInfo(model.model_name, found.price, context, context, ALL_CHAT_APIS, provider)
+    return ModelInfo(
+        model.model_name, found.price, context, context, ALL_CHAT_APIS, provider, dialect=dialect
+    )
 
 
 def _event_bytes(event: ModelResponseStreamEvent) -> int:

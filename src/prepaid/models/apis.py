@@ -56,7 +56,7 @@ def check_apis(info: ModelInfo, request: ChatRequest, fields: Fields = CHAT_FIEL
     if extra.get("n") not in (None, 1):
         raise ApiNotSupported(info.name, "n", tuple(sorted(info.apis)), param="n")
     found = look_through({**fields, **dialect_fields(info, "chat")}, extra)
-    check_others("chat", info, found.others, extra)
+    check_others("chat", info, found.others, extra, fields)
     if found.unpriced:
         raise ApiNotSupported(info.name, found.unpriced, tuple(sorted(info.apis)))
 

@@ -140,14 +140,23 @@ def dialect_fields(info: ModelInfo, api: ApiName) -> Fields:
     return DIALECTS.get(info.dialect, {}).get(api, {})
 
 
-def check_others(api: ApiName, info: ModelInfo, others: Iterable[str], body: Mapping[str, Any]) -> None:
+def check_others(
+    api: ApiName,
+    info: ModelInfo,
+    others: Iterable[str],
+    body: Mapping[str, Any],
+    fields: Fields | None = None,
+) -> None:
     """Refuse what a model's upstream may not be sent of the fields that are not for everybody.
+
+    ``fields`` is the table in which they were looked up, where that is not the API's own.
 
     Raises:
         ApiNotSupported: OpenAI knows it, and no price covers it.
         FieldNotSupported: nobody knows it, neither OpenAI nor the upstream's dialect nor its operator.
         InvalidRequestError: the dialect knows it with another value.
     """
+    table = FIELDS[api] if fields is None else fields
     known = dialect_fields(info, api)
     for name in others:
         if name in info.allow_fields:
@@ -155,7 +164,7 @@ def check_others(api: ApiName, info: ModelInfo, others: Iterable[str], body: Map
         field = known.get(name)
         if field is not None:
             _check_value(info, name, field, body[name])
-        elif name in FIELDS[api]:
+        elif name in table:
             raise ApiNotSupported(info.name, name, tuple(sorted(info.apis)), param=name)
         else:
             raise FieldNotSupported(name, twin_of(name))
