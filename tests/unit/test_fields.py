@@ -402,6 +402,8 @@ FREE_BODIES = {
         said({"type": "text", "text": "a", "prompt_cache_breakpoint": {"mode": "explicit"}}),
         said({"type": "image_url", "image_url": {"url": PNG, "detail": "low"}}),
         said({"type": "image_url", "image_url": PNG.replace("png", "JPEG")}),
+        said({"type": "image_url", "image_url": "data:image/png;base64,not base64 at all"}),
+        said({"type": "image_url", "image_url": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUg=="}),
         said({"type": "image_url", "image_url": {"url": "https://example.org/a.b/picture?as=pdf"}}),
         said({"type": "image_url", "image_url": {"url": "HTTP://example.org/picture.PNG"}}),
         {
@@ -520,6 +522,9 @@ def test_null_is_as_good_as_absent(api):
         "data:,word",
         "data:image/svg+xml;base64,AAAA",
         "data:image/png,AAAA",
+        "data:image/png;base64,JVBERi0xLjQK" + "A" * 40,
+        "data:image/webp;base64,UEsDBBQABgAI",
+        "data:image/png;base64,AAAAIGZ0eXBpc29t",
         "data:image/png;charset=utf-8;base64,AAAA",
         " data:application/pdf;base64,AAAA",
         "DATA:application/pdf;base64,AAAA",
@@ -656,6 +661,7 @@ def test_the_settings_of_an_upstream_reach_its_models():
         {"tools": [{"codeExecution": {}}]},
         {"top_k": 5},
         {"n": 2},
+        {"7": 1},
     ],
 )
 def test_the_librarys_own_requests_go_by_the_same_tables(extra):

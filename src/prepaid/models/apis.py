@@ -50,7 +50,7 @@ def check_apis(info: ModelInfo, request: ChatRequest, fields: Fields = CHAT_FIEL
     """
     for api in _needed(request):
         check_api(info, api)
-    extra = dict(request.extra)
+    extra = {str(name): value for name, value in request.extra.items()}
     if not extra:
         return
     if extra.get("n") not in (None, 1):
