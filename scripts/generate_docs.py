@@ -54,6 +54,7 @@ _SAMPLES: Final[dict[str, Any]] = {
     "minimum": 1000,
     "model": "gpt-4o",
     "name": "metadata",
+    "param": "web_search",
     "needed": 1200,
     "needed_wei": 2 * 10**15,
     "nonce": 17,

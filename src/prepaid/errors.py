@@ -12,6 +12,7 @@ PrepaidError                    .code  .retryable  .remedy
 │  ├─ ValueTooLarge             names, metadata, keys, prompts
 │  ├─ NotJson                   metadata that JSON cannot carry
 │  ├─ ModelNotSupported · ModelNotPriced · ApiNotSupported · InsufficientFee · BalanceTooLow
+│  ├─ FieldNotSupported         a field that nobody knows, or not with this model
 │  ├─ MethodNotAllowed          over HTTP: the path exists, not with that method
 │  ├─ CodingNotSupported        over HTTP: a body that is packed in another way than gzip or zstd
 │  └─ TransitionRefused         a step outside the session's state diagram
@@ -95,6 +96,7 @@ __all__ = [
     "ContractReverted",
     "CurrencyMismatch",
     "EtherTooLow",
+    "FieldNotSupported",
     "GasPriceTooHigh",
     "GatewayStopping",
     "HoldNotFound",
@@ -165,6 +167,8 @@ __all__ = [
     "WalletUnusable",
 ]
 
+_PARAM_SHOWN_MAX = 200
+
 
 class PrepaidError(Exception):
     """Base of every error raised here; ``str(error)`` is the whole message, remedy included."""
@@ -191,6 +195,9 @@ class PrepaidError(Exception):
 
 class InvalidRequestError(PrepaidError):
     """The request can never succeed as it was written."""
+
+    param: str | None = None
+    """The field whose fault it is, where there is one: ``messages[0].content``."""
 
 
 class InvalidAmount(InvalidRequestError):
@@ -279,11 +286,24 @@ class ModelNotPriced(ModelNotSupported):
 class ApiNotSupported(InvalidRequestError):
     """The model lacks what the request needs (tools, images, structured output, embeddings)."""
 
-    def __init__(self, model: str, api: str, supported: tuple[str, ...]) -> None:
-        self.model, self.api, self.supported = model, api, supported
+    def __init__(self, model: str, api: str, supported: tuple[str, ...], *, param: str | None = None) -> None:
+        self.model, self.api, self.supported, self.param = model, api, supported, param
         super().__init__(
             f"Model {model!r} does not support {api!r}; it supports {', '.join(supported) or 'nothing'}.",
             remedy="Choose another model or leave that part out.",
+        )
+
+
+class FieldNotSupported(InvalidRequestError):
+    """A field of a request that no list knows, or not for this model's upstream (spec P1)."""
+
+    def __init__(self, param: str, twin: str | None = None) -> None:
+        self.param = param if len(param) <= _PARAM_SHOWN_MAX else f"{param[:_PARAM_SHOWN_MAX]}…"
+        super().__init__(
+            f"Unrecognized request argument supplied: {self.param}.",
+            remedy=f"Write it as {twin}."
+            if twin
+            else "Leave it out; the operator lets more pass by an upstream's dialect or allow_fields.",
         )
 
 

@@ -14,6 +14,7 @@ from prepaid.agents import MeteredModel, model_info, paid_model
 from prepaid.config import Settings
 from prepaid.errors import (
     ApiNotSupported,
+    FieldNotSupported,
     InsufficientFunds,
     InvalidRequestError,
     ModelNotPriced,
@@ -333,6 +334,19 @@ async def test_thoughts_are_counted(desk):
         ({"extra_body": {"service_tier": "priority"}}, ApiNotSupported),
         ({"service_tier": "priority"}, ApiNotSupported),
         ({"extra_body": [1]}, InvalidRequestError),
+        ({"extra_body": {"models": ["dear"]}}, FieldNotSupported),
+        ({"extra_body": {"Model": "dear"}}, FieldNotSupported),
+        ({"extra_body": {"web_search_options": {}}}, ApiNotSupported),
+        ({"openai_prediction": {"type": "content"}}, ApiNotSupported),
+        ({"openai_service_tier": "priority"}, ApiNotSupported),
+        ({"openai_reasoning_mode": "pro"}, ApiNotSupported),
+        ({"openai_background": True}, ApiNotSupported),
+        ({"openai_previous_response_id": "auto"}, ApiNotSupported),
+        ({"openai_conversation_id": "conv_1"}, ApiNotSupported),
+        ({"openai_native_tools": [{"type": "web_search"}]}, ApiNotSupported),
+        ({"openai_new": 1}, FieldNotSupported),
+        ({"openrouter_models": ["dear"]}, FieldNotSupported),
+        ({"anthropic_speed": "fast"}, FieldNotSupported),
     ],
 )
 async def test_what_costs_more_than_the_hold_is_refused_before_it(desk, settings, error):
@@ -341,3 +355,42 @@ async def test_what_costs_more_than_the_hold_is_refused_before_it(desk, settings
         await Agent(metered(desk, model)).run("Hi", model_settings=settings)
     assert not model.seen
     assert not lines(desk)
+
+
+SETTINGS = {
+    "temperature": 0.5,
+    "openai_reasoning_effort": "low",
+    "openai_text_verbosity": "low",
+    "openai_service_tier": "flex",
+    "openai_background": False,
+    "openai_store": False,
+    "openai_cache_instructions": True,
+    "anthropic_thinking": {"type": "disabled"},
+}
+
+
+async def test_ordinary_settings_of_models_pass(desk):
+    model = says("Hello")
+    result = await Agent(metered(desk, model)).run("Hi", model_settings=SETTINGS)
+    assert result.output == "Hello"
+
+
+def test_every_setting_of_openais_models_was_thought_of():
+    """Spec P1: it is in a list of ours, or it is one of the fields in the tables."""
+    from typing import get_type_hints
+
+    from pydantic_ai.models.openai import OpenAIChatModelSettings, OpenAIResponsesModelSettings
+
+    from prepaid.agents.settings import openai_fields
+    from prepaid.models.apis import AGENTS_FIELDS
+
+    names = {**get_type_hints(OpenAIChatModelSettings), **get_type_hints(OpenAIResponsesModelSettings)}
+    fields = openai_fields(dict.fromkeys(names), ())
+    assert fields.keys() - AGENTS_FIELDS.keys() == {"prompt_cache_diagnostics"}, "and this is refused"
+
+
+def test_a_provider_that_is_a_dialect_is_taken_for_it():
+    catalogue = Catalogue(Settings())
+    known = says("x")
+    known._model_name, known._system = "openai/gpt-4o", "openrouter"
+    assert model_info(known, catalogue, "USD").dialect == "openrouter"

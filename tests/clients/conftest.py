@@ -12,6 +12,7 @@ SETTINGS = """
 base_url = "{base_url}"
 api_key = "sk-upstream"
 models = ["fast", "embed"]
+allow_fields = ["fake"]
 retries_max = 0
 circuit_failures = 1000000
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from prepaid.records import ALL_CHAT_APIS, ChatRequest, Message, ModelInfo, Price, Role, TextDelta, Unit
 
-INFO = ModelInfo("fast", Price.flat("USD", Unit.TOKEN, 1, 2), 1000, 1000, ALL_CHAT_APIS, "fake")
+INFO = ModelInfo(
+    "fast", Price.flat("USD", Unit.TOKEN, 1, 2), 1000, 1000, ALL_CHAT_APIS, "fake", allow_fields=("fake",)
+)
 HELLO = ChatRequest("fast", (Message(Role.SYSTEM, "Be kind."), Message(Role.USER, "Hello there")))
 
 

@@ -54,7 +54,13 @@ class Counter:
     def __init__(self, path, fakes, *, models=(), prices=None, default=64, hold_seconds=30.0, **settings):
         self.desk = Desk(path, hold_seconds=hold_seconds)
         upstreams = {
-            name: {"base_url": fake.base_url, "models": (name,), "api_key": "sk-secret", "retries_max": 0}
+            name: {
+                "base_url": fake.base_url,
+                "models": (name,),
+                "api_key": "sk-secret",
+                "retries_max": 0,
+                "allow_fields": ("fake",),
+            }
             for name, fake in fakes.items()
         }
         for name, more in settings.pop("upstreams", {}).items():

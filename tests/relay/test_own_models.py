@@ -178,6 +178,11 @@ async def test_what_our_models_do_not_understand_is_refused(counter, body):
         await counter.ask(
             payer,
             "offline",
-            messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}],
+            messages=[
+                {
+                    "role": "user",
+                    "content": [{"type": "image_url", "image_url": {"url": "https://example.org/x"}}],
+                }
+            ],
         )
     counter.desk.check(payer, spent=0)

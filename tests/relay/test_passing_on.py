@@ -16,17 +16,22 @@ from providers.fake_openai import Behaviour
 NOBODY = Payer("ses_1", "ann", "USD")
 
 
-async def test_unknown_fields_pass_in_both_directions(counter, fake):
-    """Spec D2."""
+async def test_free_fields_pass_as_they_came_and_so_does_the_reply(counter, fake):
+    """Spec D2, P1: ours are lists of what may be sent; what comes back is the provider's own."""
     payer = await counter.desk.payer(10_000)
-    unknown = {"x_любой": [None, {"a": 1.5}], "seed": 7, "logit_bias": {"1": -100}, "metadata": {"k": "v"}}
+    free = {
+        "stop": [None, "a"],
+        "seed": 7,
+        "logit_bias": {"1": -100},
+        "metadata": {"k": "любой"},
+        "user": None,
+    }
     body = b'{"id": "1",  "x_new": {"deep": [1e2, null]}, "choices": [{"message": {"content": "Hi"}}], "usage": {"prompt_tokens": 3, "completion_tokens": 1}}'
     fake.next(Behaviour(raw=body, content_type="application/json; charset=utf-8"))
-    answered = await counter.ask(payer, max_tokens=5, **unknown)
+    answered = await counter.ask(payer, max_tokens=5, **free)
     assert answered.content == body
     sent = fake.requests[0]
-    assert {name: sent[name] for name in unknown} == unknown
-    assert sent == {"model": "fast", "messages": sent["messages"], "max_tokens": 5, **unknown}
+    assert sent == {"model": "fast", "messages": sent["messages"], "max_tokens": 5, **free}
     assert fake.headers[0]["authorization"] == "Bearer sk-secret"
     counter.desk.check(payer, spent=3 + 2)
 
@@ -71,10 +76,10 @@ async def test_connections_are_used_again(counter, fake):
 @pytest.mark.parametrize("wants", [None, {}, {"include_usage": False}, {"include_usage": True}])
 async def test_usage_is_asked_for_and_told_only_to_who_wants_it(counter, fake, wants):
     payer = await counter.desk.payer(10_000)
-    options = {} if wants is None else {"stream_options": {**wants, "x": 1}}
+    options = {} if wants is None else {"stream_options": {**wants, "include_obfuscation": False}}
     answered = await counter.ask(payer, stream=True, **options)
     assert fake.requests[0]["stream_options"]["include_usage"] is True
-    assert (wants is None) or fake.requests[0]["stream_options"]["x"] == 1
+    assert (wants is None) or fake.requests[0]["stream_options"]["include_obfuscation"] is False
     is_wanted = bool(wants and wants.get("include_usage"))
     assert any("usage" in chunk for chunk in answered.chunks) is is_wanted
     assert answered.text == "Hello from the fake provider."
@@ -221,7 +226,8 @@ def test_no_answer_makes_the_reader_crash(api, reply):
     from prepaid.models.usage import read_usage
     from prepaid.records import Usage
 
-    order = Order.read(api, NOBODY, b'{"model": "m", "messages": [{}], "input": "a"}')
+    asked = {"messages": [{"role": "user"}]} if api is CHAT else {"input": "a"}
+    order = Order.read(api, NOBODY, json.dumps({"model": "m", **asked}).encode())
     reader = api.reader("up", None, order.asked)
     try:
         assert all(isinstance(text, str) for text in api.reply_texts(reply))
@@ -245,14 +251,16 @@ def test_no_answer_makes_the_reader_crash(api, reply):
         b'{"model": "m"}',
         b'{"model": "m", "messages": []}',
         b'{"model": "m", "messages": [1]}',
-        b'{"model": "m", "messages": [{}], "max_tokens": 0}',
+        b'{"model": "m", "messages": [{}]}',
+        b'{"model": "m", "messages": [{"role": "user", "content": [7]}]}',
+        b'{"model": "m", "messages": [{"role": "user"}], "max_tokens": 0}',
         b"[" * 5000,
-        b'{"model": "m", "messages": [{}], "max_tokens": true}',
-        b'{"model": "m", "messages": [{}], "n": -1}',
-        b'{"model": "m", "messages": [{}], "n": 129}',
-        b'{"model": "m", "messages": [{"content": "\xff"}]}',
-        b'{"model": "m", "messages": [{"content": "\\ud800"}]}',
-        b'{"model": "m", "messages": [{}], "x": NaN}',
+        b'{"model": "m", "messages": [{"role": "user"}], "max_tokens": true}',
+        b'{"model": "m", "messages": [{"role": "user"}], "n": -1}',
+        b'{"model": "m", "messages": [{"role": "user"}], "n": 129}',
+        b'{"model": "m", "messages": [{"role": "user", "content": "\xff"}]}',
+        b'{"model": "m", "messages": [{"role": "user", "content": "\\ud800"}]}',
+        b'{"model": "m", "messages": [{"role": "user"}], "seed": NaN}',
     ],
 )
 def test_what_is_no_request_is_refused(raw):

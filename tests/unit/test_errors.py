@@ -68,6 +68,7 @@ ARGUMENTS = {
     "price_wei": 4737,
     "limit_wei": 4738,
     "content_id": "bafk4711",
+    "param": "field_4711",
 }
 """A recognisable value for every argument that an error must be given; the message has to name them all."""
 

@@ -165,7 +165,7 @@ TOOL = Tool("add", "Adds.", {"type": "object", "title": "add"})
     [
         {"text": "count to 6"},
         {"limit": 11},
-        {"extra": {"a": 1, "b": {"c": 2, "e": 3}}},
+        {"extra": {"seed": 1, "logit_bias": {"c": 2, "e": 3}}},
         {"extra": {}},
         {"tools": ()},
         {"tools": (Tool("add", "Adds.", {"type": "object"}),)},
@@ -174,7 +174,7 @@ TOOL = Tool("add", "Adds.", {"type": "object", "title": "add"})
 )
 async def test_a_changed_body_is_a_conflict(desk, payer, changed):
     """Spec D3, guarantee 5."""
-    body = {"limit": 10, "extra": {"a": 1, "b": {"c": 2, "d": 3}}, "tools": (TOOL,)}
+    body = {"limit": 10, "extra": {"seed": 1, "logit_bias": {"c": 2, "d": 3}}, "tools": (TOOL,)}
     model = Scripted(("hi", 1))
     await desk.turns.answer(asks(payer, model, key="k", **body))
     with pytest.raises(IdempotencyConflict):
@@ -190,9 +190,9 @@ async def test_another_model_is_a_conflict(desk, payer):
 
 async def test_the_order_of_fields_is_no_change(desk, payer):
     model = Scripted(("hi", 1))
-    one = {"extra": {"a": 1, "b": {"c": 2, "d": 3}}, "tools": (TOOL,)}
+    one = {"extra": {"seed": 1, "logit_bias": {"c": 2, "d": 3}}, "tools": (TOOL,)}
     other = {
-        "extra": {"b": {"d": 3, "c": 2}, "a": 1},
+        "extra": {"logit_bias": {"d": 3, "c": 2}, "seed": 1},
         "tools": (Tool("add", "Adds.", {"title": "add", "type": "object"}),),
     }
     await desk.turns.answer(asks(payer, model, key="k", **one))

@@ -34,10 +34,12 @@ from pydantic_ai.usage import RequestUsage
 
 from prepaid import pricing
 from prepaid.agents.conversion import to_messages, to_request
+from prepaid.agents.settings import openai_fields
 from prepaid.errors import ApiNotSupported, ModelNotPriced, ModelNotSupported
 from prepaid.meter import Meter, PaidCall, Payer
-from prepaid.models.apis import check_apis, check_extra
+from prepaid.models.apis import AGENTS_FIELDS, check_apis, check_extra
 from prepaid.models.catalogue import Catalogue
+from prepaid.models.codecs.dialects import DIALECTS
 from prepaid.models.measure import request_bytes, text_bytes
 from prepaid.models.price_book import shipped_book
 from prepaid.models.usage import RESPONSES_USAGE, least_output_tokens, read_usage
@@ -154,10 +156,14 @@ class MeteredModel(WrapperModel):
         told = "\n\n".join(part.content for part in prepared.instruction_parts or ())
         request = to_request(name, to_messages(name, told, messages), merged, prepared)
         check_extra((merged or {}).get("extra_body") or {})
-        check_apis(self._info, request)
+        wishes = openai_fields(merged or {}, self._info.allow_fields)
+        asked = replace(request, extra={**request.extra, **wishes})
+        check_apis(self._info, asked, AGENTS_FIELDS)
         size = request_bytes(request)
         tokens_max = len(ModelMessagesTypeAdapter.dump_json(messages)) + size
         tokens_max += TOKENS_FOR_TOOLS if request.tools else 0
+        if request.extra:  # the schema of an answer is a part of the prompt
+            tokens_max += text_bytes(json.dumps(dict(request.extra), ensure_ascii=False, default=repr))
         limit = min(request.output_tokens_max or self._default_output_tokens, self._info.output_tokens_max)
         quoted = pricing.quote(name, price, size if price.unit is Unit.BYTE else tokens_max, limit)
         paid = await self._meter.open(self._payer, quoted)
@@ -255,10 +261,13 @@ def model_info(model: AgentModel, catalogue: Catalogue, currency: str) -> ModelI
     Raises:
         ModelNotPriced: neither knows it, or only in another currency.
     """
+    dialect = model.system if model.system in DIALECTS else "openai"
     try:
-        return catalogue.info(model.model_name)
+        info = catalogue.info(model.model_name)
     except ModelNotSupported:
         book = shipped_book()
+    else:
+        return info if dialect == "openai" else replace(info, dialect=dialect)
     provider = (book.provider_at(model.base_url) if model.base_url else None) or model.system
     found = None
     if provider in book.providers and book.currency == currency:
@@ -266,7 +275,9 @@ def model_info(model: AgentModel, catalogue: Catalogue, currency: str) -> ModelI
     if found is None:
         raise ModelNotPriced(model.model_name, _hole(provider, model.model_name))
     context = found.context_tokens_max or CONTEXT_TOKENS_DEFAULT
-    return ModelInfo(model.model_name, found.price, context, context, ALL_CHAT_APIS, provider)
+    return ModelInfo(
+        model.model_name, found.price, context, context, ALL_CHAT_APIS, provider, dialect=dialect
+    )
 
 
 def _hole(provider: str, model: str) -> str:

@@ -217,7 +217,8 @@ class UpstreamSettings(Section):
     ``fallbacks`` are tried, in order, for models without an entry in ``[fallbacks]``.
     ``bytes_per_token`` divides the request's UTF-8 bytes into the input bound that is held for;
     1 is provable for any byte-level tokenizer, more is your promise. ``image_tokens_max`` is yours, too: no
-    image sent there costs more tokens.
+    image sent there costs more tokens. ``dialect`` says which fields beside OpenAI's may be sent there, and
+    ``allow_fields`` names others, of which nobody checks what they cost.
     """
 
     base_url: Url
@@ -239,6 +240,8 @@ class UpstreamSettings(Section):
     bytes_per_token: Count = 1
     image_tokens_max: Tokens | None = None
     output_limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    dialect: Literal["openai", "azure", "gemini", "litellm", "ollama", "openrouter", "vllm"] = "openai"
+    allow_fields: tuple[str, ...] = ()
     stops_when_left: bool = False
     """Whether the provider stops to generate, and to bill, when its connection is closed: your promise, too.
     Else the rest of the hold is booked as exposure where a stream is left."""

@@ -56,6 +56,7 @@ _OPENAI_CODES: Final[dict[type[PrepaidError], str]] = {
     errors.AuthenticationError: "invalid_api_key",
     errors.InsufficientFunds: "insufficient_quota",
     errors.ModelNotSupported: "model_not_found",
+    errors.FieldNotSupported: "unknown_parameter",
     errors.ConcurrencyLimitReached: "rate_limit_exceeded",
     errors.TooManyFailedKeys: "rate_limit_exceeded",
 }
@@ -104,7 +105,7 @@ def openai_failure(error: PrepaidError) -> dict[str, Any]:
     told = {
         "message": str(error),
         "type": _OPENAI_TYPES.get(status) or _openai_type(status),
-        "param": _first(_OPENAI_PARAMETERS, error),
+        "param": getattr(error, "param", None) or _first(_OPENAI_PARAMETERS, error),
         "code": _openai_code(error),
         "prepaid": own | _numbers(error),
     }

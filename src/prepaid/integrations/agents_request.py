@@ -15,7 +15,7 @@ from agents import Tool as AgentTool
 from agents.items import TResponseInputItem
 
 from prepaid.errors import ApiNotSupported
-from prepaid.models.apis import check_apis, check_extra
+from prepaid.models.apis import AGENTS_FIELDS, check_apis, check_extra
 from prepaid.models.measure import request_bytes, text_bytes
 from prepaid.records import ChatRequest, Message, ModelInfo, Role, Tool, ToolCall
 
@@ -61,13 +61,13 @@ def to_request(
         temperature=settings.temperature,
         extra=_extra(info, settings, output_schema),
     )
-    check_apis(info, request)
+    check_apis(info, request, AGENTS_FIELDS)
     return request
 
 
 def input_tokens_max(request: ChatRequest) -> int:
     """No byte-level tokenizer makes more tokens than bytes; template tokens come on top."""
-    extra = text_bytes(json.dumps(request.extra.get("response_format"), ensure_ascii=False))
+    extra = text_bytes(json.dumps(dict(request.extra), ensure_ascii=False, default=repr))
     ids = sum(text_bytes(message.tool_call_id or "") for message in request.messages)
     ids += sum(text_bytes(call.id) for message in request.messages for call in message.tool_calls)
     template = TOKENS_PER_MESSAGE * len(request.messages) + (TOKENS_FOR_TOOLS if request.tools else 0)
@@ -133,9 +133,15 @@ def _extra(
         if given is not None and not isinstance(given, Mapping):
             raise _refusal(info, name)
         extra |= given or {}
+    extra.pop("timeout", None)  # of the SDK's client; it is not sent
     check_extra(extra)
+    if settings.reasoning is not None:
+        extra["reasoning"] = settings.reasoning.model_dump(exclude_none=True)
+    if settings.prompt_cache_options is not None:
+        extra["prompt_cache_options"] = dict(settings.prompt_cache_options)
     if output_schema is not None and not output_schema.is_plain_text():
-        extra["response_format"] = {"type": "json_schema", "json_schema": output_schema.json_schema()}
+        form = {"name": "final_output", "schema": output_schema.json_schema()}
+        extra["response_format"] = {"type": "json_schema", "json_schema": form}
     return extra
 
 

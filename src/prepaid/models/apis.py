@@ -1,37 +1,22 @@
-"""What a request needs of its model, and which wishes would change the price behind our back."""
+"""What a library's request needs of its model, and which of its extra fields the provider may be sent."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from prepaid.errors import ApiNotSupported, InvalidRequestError
+from prepaid.models.codecs.dialects import check_others, dialect_fields
+from prepaid.models.codecs.fields import CHAT_FIELDS, RESPONSES_FIELDS, Fields, Kind, look_through
 from prepaid.records import Api, ChatRequest, ModelInfo
 
-__all__ = ["check_api", "check_apis", "check_extra", "unpriced_wishes"]
+__all__ = ["AGENTS_FIELDS", "check_api", "check_apis", "check_extra"]
 
-_PRICED_TIERS: Final = frozenset({None, "auto", "default", "flex"})
-_UNPRICED_WISHES: Final = ("web_search_options", "audio", "prediction", "best_of", "plugins")
-"""Providers bill these on top of tokens, or several times, and a hold would not cover it."""
+AGENTS_FIELDS: Final[Fields] = {**RESPONSES_FIELDS, **CHAT_FIELDS}
+"""For the extra fields of agents, whose models speak one of these APIs: a meter does not see which."""
 
-_TOOLS_OF_THE_CALLER: Final = ("function", "custom")
-
-_SET_BY_US: Final = (
-    "max_tokens",
-    "max_completion_tokens",
-    "max_output_tokens",
-    "model",
-    "messages",
-    "input",
-    "tools",
-    "functions",
-    "stream",
-    "prompt",
-    "previous_response_id",
-    "conversation",
-)
-"""What the meter or a library says in a request; said again behind their backs it would change the price."""
+_EXTRA: Final = frozenset({"function_call", "n", "response_format", "stream_options", "text", "tool_choice"})
+"""What the meter reads of a request's extra fields; other fields that it reads have their own place."""
 
 
 def check_extra(extra: object) -> None:
@@ -44,27 +29,36 @@ def check_extra(extra: object) -> None:
         raise InvalidRequestError(
             f"Extra fields are a {type(extra).__name__}, not a dict.", remedy="Pass a dict of fields."
         )
-    for name in _SET_BY_US:
-        if name in extra:
+    for name in extra:
+        field = AGENTS_FIELDS.get(name)
+        if field is not None and field.kind is Kind.COUNTED and name not in _EXTRA:
             raise InvalidRequestError(
                 f"The extra fields of the request set {name!r}, which the meter has to set.",
                 remedy="Leave it out; max_tokens of the model settings is the limit.",
             )
 
 
-def check_apis(info: ModelInfo, request: ChatRequest) -> None:
+def check_apis(info: ModelInfo, request: ChatRequest, fields: Fields = CHAT_FIELDS) -> None:
     """Refuse a request that the model cannot answer, or that its price would not pay for.
+
+    Its extra fields are those of ``fields`` and of the model's dialect.
 
     Raises:
         ApiNotSupported: naming the first thing that is missing (spec A11).
+        FieldNotSupported: an extra field that nobody knows (spec P1).
+        InvalidRequestError: one with a value that it cannot have.
     """
     for api in _needed(request):
         check_api(info, api)
-    wishes = unpriced_wishes(request.extra)
-    if request.extra.get("n") not in (None, 1):
-        wishes = itertools.chain(("n",), wishes)
-    for wish in wishes:
-        raise ApiNotSupported(info.name, wish, tuple(sorted(info.apis)))
+    extra = {str(name): value for name, value in request.extra.items()}
+    if not extra:
+        return
+    if extra.get("n") not in (None, 1):
+        raise ApiNotSupported(info.name, "n", tuple(sorted(info.apis)), param="n")
+    found = look_through({**fields, **dialect_fields(info, "chat")}, extra)
+    check_others("chat", info, found.others, extra, fields)
+    if found.unpriced:
+        raise ApiNotSupported(info.name, found.unpriced, tuple(sorted(info.apis)))
 
 
 def check_api(info: ModelInfo, api: Api) -> None:
@@ -84,18 +78,3 @@ def _needed(request: ChatRequest) -> Iterator[Api]:
     form = request.extra.get("response_format")
     if isinstance(form, Mapping) and form.get("type", "text") != "text":
         yield "structured_output"
-
-
-def unpriced_wishes(extra: Mapping[str, Any]) -> Iterator[str]:
-    """What in a request the provider bills beyond tokens, or at another rate."""
-    tier = extra.get("service_tier")
-    if not isinstance(tier, str | None) or tier not in _PRICED_TIERS:
-        yield "service_tier"
-    yield from (wish for wish in _UNPRICED_WISHES if extra.get(wish))
-    modalities = extra.get("modalities")
-    if modalities not in (None, [], ["text"]):
-        yield "modalities"
-    tools = extra.get("tools")
-    for tool in tools if isinstance(tools, list) else ():
-        if not isinstance(tool, Mapping) or tool.get("type", "function") not in _TOOLS_OF_THE_CALLER:
-            yield "tools that the provider runs"

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final
 
 from prepaid.errors import ConfigError, CurrencyMismatch, ModelNotPriced, ModelNotSupported
+from prepaid.models.codecs.dialects import twin_of
 from prepaid.models.contract import Model
 from prepaid.models.images import formula_of
 from prepaid.models.offline import OfflineModel
@@ -246,6 +247,8 @@ class Catalogue:
             is_billed=True,
             stops_when_left=self._settings.upstreams[upstream].stops_when_left,
             image_formula=formula_of(self._provider(upstream), self._named(name, upstream)),
+            dialect=self._settings.upstreams[upstream].dialect,
+            allow_fields=self._settings.upstreams[upstream].allow_fields,
         )
 
     def _image_tokens_max(self, upstream: str, has_book_price: bool) -> int | None:
@@ -298,6 +301,8 @@ class Catalogue:
             named += [(("upstreams", name, "fallbacks"), fallback) for fallback in upstream.fallbacks]
             if upstream.provider is not None:
                 _check_provider(settings, upstream.provider, name)
+            for field in upstream.allow_fields:
+                _check_allowed(settings, field, name)
         for place, model in named:
             if model not in self._own and settings.upstream_of(model) is None:
                 raise ConfigError(
@@ -345,6 +350,16 @@ def _check_currency(found: str, wanted: str, model: str) -> None:
         raise CurrencyMismatch(
             f"Model {model!r} is priced in {found}; the accounts are in {wanted}.",
             remedy=f'Add [prices."{model}"] to prepaid.toml, in {wanted}.',
+        )
+
+
+def _check_allowed(settings: Settings, field: str, upstream: str) -> None:
+    twin = twin_of(field)
+    if twin is not None:
+        raise ConfigError(
+            f"{settings.where('upstreams', upstream, 'allow_fields')} has {field!r}, which servers that"
+            f" ignore case take for {twin!r}.",
+            remedy="Leave it out.",
         )
 
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from prepaid.errors import InvalidRequestError
-from prepaid.models.apis import unpriced_wishes
 from prepaid.models.codecs.chat_stream import ChatStream
+from prepaid.models.codecs.fields import CHAT_FIELDS, ApiName, look_through
 from prepaid.models.codecs.output import output_of
 from prepaid.models.failures import refused_in_stream
 from prepaid.models.usage import CHAT_USAGE
@@ -26,6 +26,8 @@ from prepaid.relay.wire import (
     model_of,
     object_of,
     objects_of,
+    schema_texts,
+    texts_as_sent,
     texts_of,
     tool_texts,
 )
@@ -33,18 +35,29 @@ from prepaid.relay.wire import (
 __all__ = ["CHAT"]
 
 CHOICES_MAX: Final = 128
+_MORE_TEXTS: Final = (
+    "refusal",
+    "function_call",
+    "reasoning_content",
+    "reasoning",
+    "reasoning_details",
+    "thinking_blocks",
+)
+"""What an answer may have beside its content and comes back with it, as text or as objects."""
 _TEXT_ONLY: Final[frozenset[Api]] = frozenset({"chat"})
 
 
 class ChatApi:
     """``/chat/completions``."""
 
+    name: ApiName = "chat"
     path = "/chat/completions"
     usage = CHAT_USAGE
 
     def read(self, body: Body) -> Asked:
         """What matters in a request."""
         model = model_of(body)
+        found = look_through(CHAT_FIELDS, body)
         messages = listed(body.get("messages"), "messages")
         if not messages:
             raise InvalidRequestError("messages is empty.", remedy="Send one message at least.")
@@ -58,11 +71,12 @@ class ChatApi:
             limit=min((limit for limit in limits if limit is not None), default=None),
             messages=len(messages),
             apis=_TEXT_ONLY,
-            unpriced=next(unpriced_wishes(body), ""),
+            unpriced=found.unpriced,
+            others=found.others,
         )
         for message in messages:
             if type(message.get("content")) is list:
-                _look_into(asked, message["content"])
+                _count_images(asked, message["content"])
         if objects_of(body, "tools") or objects_of(body, "functions"):
             asked.has_tools = True
             asked.apis |= {"tools"}
@@ -75,9 +89,16 @@ class ChatApi:
         """The texts of a request."""
         for message in body["messages"]:
             yield from texts_of(message.get("content"))
-            yield from _call_texts(message.get("tool_calls"))
+            yield from _sent_back(message.get("tool_calls"))
+            for name in _MORE_TEXTS:
+                if message.get(name):
+                    yield from texts_as_sent(message[name])
         for tool in body.get("tools") or ():
-            yield from tool_texts(tool.get("function", tool) if type(tool) is dict else tool)
+            kind = tool.get("type")
+            yield from tool_texts(tool.get(kind) if type(kind) is str else None)
+        for function in body.get("functions") or ():
+            yield from tool_texts(function)
+        yield from schema_texts(body.get("response_format"))
 
     def sent(self, body: Body, model: str, limit: int, limit_field: str) -> Body:
         """The request as an upstream gets it."""
@@ -184,14 +205,20 @@ class ChatReader:
         return Message(Role.ASSISTANT, self._answer.text, self._answer.calls)
 
 
-def _look_into(asked: Asked, parts: list[Any]) -> None:
-    """Counts the images of a message, and finds what has no price."""
+def _count_images(asked: Asked, parts: list[Any]) -> None:
     for part in parts:
-        kind = part.get("type") if type(part) is dict else None
-        if kind == "image_url":
+        if type(part) is dict and part.get("type") == "image_url":
             add_image(asked, part.get("image_url"))
-        elif kind not in ("text", "refusal"):
-            asked.unpriced = f"content of type {str(kind)[:40]!r}"
+
+
+def _sent_back(calls: Any) -> Iterator[str]:
+    """The texts of calls that an answer had, of functions and of custom tools."""
+    for call in calls if type(calls) is list else ():
+        for kind in ("function", "custom") if type(call) is dict else ():
+            called = call.get(kind)
+            if type(called) is dict:
+                texts = (called.get(name) for name in ("name", "arguments", "input"))
+                yield from (text for text in texts if type(text) is str)
 
 
 def _call_texts(calls: Any) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from prepaid.errors import InvalidRequestError
+from prepaid.models.codecs.fields import EMBEDDINGS_FIELDS, ApiName, look_through
 from prepaid.models.usage import UsageFields
 from prepaid.records import Api, Message, Role
 from prepaid.relay.wire import Asked, Body, Reader, model_of
@@ -19,6 +20,7 @@ _EMBEDDINGS_ONLY: Final[frozenset[Api]] = frozenset({"embeddings"})
 class EmbeddingsApi:
     """``/embeddings``: input only."""
 
+    name: ApiName = "embeddings"
     path = "/embeddings"
     usage = UsageFields("prompt_tokens", None, "prompt_tokens_details")
 
@@ -31,7 +33,10 @@ class EmbeddingsApi:
                 "input is neither text nor tokens, nor a list of these.",
                 remedy=f"Send 1 to {INPUTS_MAX} texts.",
             )
-        return Asked(model_of(body), choices=0, messages=len(inputs), apis=_EMBEDDINGS_ONLY)
+        found = look_through(EMBEDDINGS_FIELDS, body)
+        return Asked(
+            model_of(body), choices=0, messages=len(inputs), apis=_EMBEDDINGS_ONLY, others=found.others
+        )
 
     def texts(self, body: Body) -> Iterator[str]:
         """The texts of a request."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from pydantic_core import to_json
 
+from prepaid.models.images import image_tokens_max
 from prepaid.models.measure import likely_tokens
 from prepaid.records import ModelInfo
 from prepaid.relay.wire import Body, WireApi
@@ -122,7 +123,7 @@ class UpstreamHost:
         tokens = -(-size // self.upstream.settings.bytes_per_token) + TOKENS_PER_MESSAGE * asked.messages
         if asked.has_tools:
             tokens += TOKENS_FOR_TOOLS
-        return tokens + asked.images * info.image_tokens_max
+        return tokens + sum(image_tokens_max(info, image) for image in asked.images)
 
     def estimate_tokens(self, text: str) -> int:
         """What the text likely is in today's vocabularies."""

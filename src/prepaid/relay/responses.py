@@ -8,8 +8,8 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from prepaid.errors import InvalidRequestError
-from prepaid.models.apis import unpriced_wishes
 from prepaid.models.codecs.chat_stream import whole_text
+from prepaid.models.codecs.fields import RESPONSES_FIELDS, ApiName, look_through
 from prepaid.models.codecs.responses_stream import ResponsesStream, item_output
 from prepaid.models.failures import refused_in_stream
 from prepaid.models.usage import RESPONSES_USAGE
@@ -25,45 +25,40 @@ from prepaid.relay.wire import (
     listed,
     model_of,
     objects_of,
+    schema_texts,
     texts_of,
     tool_texts,
 )
 
 __all__ = ["RESPONSES"]
 
-_UNSEEN: Final = ("previous_response_id", "conversation", "prompt", "background")
-"""With these the upstream adds an input that we do not see, or answers when we are not there."""
-_ITEMS: Final = (
-    "message",
-    "function_call",
-    "function_call_output",
-    "custom_tool_call",
-    "custom_tool_call_output",
-    "reasoning",
-)
 _ITEM_TEXTS: Final = ("name", "arguments", "output", "input")
+_REASONING_TEXTS: Final = ("summary", "encrypted_content")
 _TEXT_ONLY: Final[frozenset[Api]] = frozenset({"chat"})
 
 
 class ResponsesApi:
     """``/responses``."""
 
+    name: ApiName = "responses"
     path = "/responses"
     usage = RESPONSES_USAGE
 
     def read(self, body: Body) -> Asked:
         """What matters in a request."""
+        model = model_of(body)
+        found = look_through(RESPONSES_FIELDS, body)
         asked = Asked(
-            model_of(body),
+            model,
             is_stream=flag_of(body, "stream"),
             limit=count_of(body, "max_output_tokens"),
             apis=_TEXT_ONLY,
-            unpriced=next((name for name in _UNSEEN if body.get(name)), "")
-            or next(unpriced_wishes(body), ""),
+            unpriced=found.unpriced,
+            others=found.others,
         )
         asked.messages = 1 + len(_items(body))
         for item in _items(body):
-            _look_into(asked, item)
+            _count_images(asked, item)
         if objects_of(body, "tools"):
             asked.has_tools = True
             asked.apis |= {"tools"}
@@ -79,10 +74,12 @@ class ResponsesApi:
         yield from texts_of(body["input"] if type(body["input"]) is str else None)
         for item in _items(body):
             yield from texts_of(item.get("content"))
-            for name in _ITEM_TEXTS:
+            for name in (*_ITEM_TEXTS, *_REASONING_TEXTS):
                 yield from texts_of(item.get(name))
         for tool in body.get("tools") or ():
             yield from tool_texts(tool)
+        form = body.get("text")
+        yield from schema_texts(form.get("format") if type(form) is dict else None)
 
     def sent(self, body: Body, model: str, limit: int, limit_field: str) -> Body:  # noqa: ARG002 -- it has one name here
         """The request as an upstream gets it."""
@@ -221,18 +218,11 @@ def _items(body: Body) -> list[Body]:
     return listed(given, "input")
 
 
-def _look_into(asked: Asked, item: Body) -> None:
-    """Counts an item's images, and finds what has no price."""
-    kind = item.get("type", "message")
-    if kind not in _ITEMS:
-        asked.unpriced = f"input of type {str(kind)[:40]!r}"
+def _count_images(asked: Asked, item: Body) -> None:
     for content in (item.get("content"), item.get("output")):
         for part in content if type(content) is list else ():
-            part_kind = part.get("type") if type(part) is dict else None
-            if part_kind == "input_image" and not part.get("file_id"):
-                add_image(asked, part.get("image_url"))
-            elif part_kind not in ("input_text", "output_text", "refusal", "reasoning_text", "text"):
-                asked.unpriced = f"content of type {str(part_kind)[:40]!r}"
+            if type(part) is dict and part.get("type") == "input_image":
+                add_image(asked, part.get("image_url"), part.get("detail"))
 
 
 def _output(reply: Body) -> list[Body]:

@@ -10,7 +10,8 @@ from prepaid import pricing
 from prepaid.errors import ApiNotSupported, CurrencyMismatch, InvalidRequestError, ValueTooLarge
 from prepaid.models.apis import check_api
 from prepaid.models.catalogue import Catalogue
-from prepaid.models.images import LIKELY_IMAGE_TOKENS
+from prepaid.models.codecs.dialects import check_others
+from prepaid.models.images import likely_image_tokens
 from prepaid.models.measure import text_bytes
 from prepaid.records import ModelInfo, Quote, Unit, Usage
 from prepaid.relay.hosts import Host, UpstreamHost
@@ -80,7 +81,7 @@ class Target:
         """The usage of this output by our own count, never above what a hold of ``granted`` pays for."""
         estimate = self.host.estimate_tokens
         tokens = sum(estimate(text) for text in order.api.texts(order.body))
-        tokens += order.asked.images * min(LIKELY_IMAGE_TOKENS, self.info.image_tokens_max)
+        tokens += sum(likely_image_tokens(self.info, image) for image in order.asked.images)
         spoken = estimate("".join(output))
         if self.counts_tokens:
             tokens = min(tokens, self.quoted.input_units)
@@ -108,6 +109,7 @@ class Targets:
         Raises:
             ModelNotSupported, ModelNotPriced: nobody serves it, or for no price.
             ApiNotSupported: it cannot do this, or no price covers it.
+            FieldNotSupported: a field that nobody knows, or not the upstream that it would be sent to.
             ValueTooLarge: the request is longer than its context.
             CurrencyMismatch: its price is in another currency than the account.
         """
@@ -135,6 +137,7 @@ class Targets:
         info, asked = model.info, order.asked
         for api in asked.apis:
             check_api(info, api)
+        check_others(order.api.name, info, asked.others, order.body)
         if asked.unpriced:
             raise ApiNotSupported(info.name, asked.unpriced, tuple(sorted(info.apis)))
         price = info.price

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pydantic_core import to_json
 
 from prepaid.errors import InvalidRequestError, ProviderResponseInvalid
+from prepaid.models.codecs.fields import ApiName
 from prepaid.models.usage import UsageFields
 from prepaid.records import Api, Message, Usage
 
 __all__ = [
     "Asked",
     "Body",
+    "Picture",
     "Reader",
     "WireApi",
     "add_image",
@@ -25,6 +27,8 @@ __all__ = [
     "model_of",
     "object_of",
     "objects_of",
+    "schema_texts",
+    "texts_as_sent",
     "texts_of",
     "tool_texts",
 ]
@@ -33,6 +37,16 @@ Body = dict[str, Any]
 """A request's or reply's JSON object. What is not named here goes on as it came."""
 
 COUNT_MAX = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image of a request, as far as its price depends on it."""
+
+    data_url: str | None
+    """The image itself; ``None`` where the provider is to fetch it."""
+    detail: str | None
+    """How finely it is to be looked at, where the client says."""
 
 
 @dataclass(slots=True)
@@ -49,13 +63,15 @@ class Asked:
     """Output tokens of one answer, where the client says."""
     messages: int = 0
     has_tools: bool = False
-    images: int = 0
+    images: list[Picture] = field(default_factory=list)
     image_bytes: int = 0
     """Of the body; paid for by the image, not by the byte."""
     apis: frozenset[Api] = frozenset()
     """What the model must be able to do."""
     unpriced: str = ""
     """What in it no price covers, if anything; then it is refused."""
+    others: tuple[str, ...] = ()
+    """Its fields that not every model's upstream may be sent (``codecs.dialects``)."""
 
 
 class Reader(Protocol):
@@ -98,13 +114,15 @@ class Reader(Protocol):
 class WireApi(Protocol):
     """One API: where it is, what a request asks for, what a reply says."""
 
+    name: ApiName
     path: str
     usage: UsageFields
 
     def read(self, body: Body) -> Asked:
-        """What matters in a request.
+        """What matters in a request; refused fields that are null are taken out of it.
 
         Raises:
+            FieldNotSupported: something inside its fields that no list knows.
             InvalidRequestError: it is not a request of this API.
         """
 
@@ -231,6 +249,17 @@ def texts_of(content: Any) -> Iterator[str]:
                 yield text
 
 
+def texts_as_sent(value: Any) -> Iterator[str]:
+    """A text as it is, anything else as its JSON."""
+    yield value if type(value) is str else to_json(value).decode()
+
+
+def schema_texts(form: Any) -> Iterator[str]:
+    """The texts of a form that an answer is to have: its schema is a part of the prompt."""
+    if type(form) is dict and form.get("type") == "json_schema":
+        yield from texts_as_sent(form)
+
+
 def tool_texts(function: Any) -> Iterator[str]:
     """The texts of a tool's definition."""
     if type(function) is not dict:
@@ -238,14 +267,17 @@ def tool_texts(function: Any) -> Iterator[str]:
     for name in ("name", "description"):
         if type(function.get(name)) is str:
             yield function[name]
-    if function.get("parameters"):
-        yield to_json(function["parameters"]).decode()
+    for name in ("parameters", "format"):
+        if function.get(name):
+            yield to_json(function[name]).decode()
 
 
-def add_image(asked: Asked, image: Any) -> None:
-    """Counts an image, given by its URL."""
-    asked.images += 1
+def add_image(asked: Asked, image: Any, detail: Any = None) -> None:
+    """Counts an image, given by its URL or by an object with that."""
+    url = image
+    if type(image) is dict:
+        url, detail = image.get("url"), image.get("detail")
+    data_url = url if type(url) is str and url[:5].lower() == "data:" else None
     asked.apis |= {"images"}
-    url = image.get("url") if type(image) is dict else image
-    if type(url) is str and url.startswith("data:"):
-        asked.image_bytes += len(url)
+    asked.images.append(Picture(data_url, detail if type(detail) is str else None))
+    asked.image_bytes += len(data_url or "")

@@ -1,0 +1,234 @@
+"""Shapes of JSON values: which keys an object may have, and which values a key.
+
+A check is called with a value that is not null, and raises. ``FREE`` stands where any value will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from prepaid.errors import FieldNotSupported, InvalidRequestError
+
+__all__ = [
+    "FREE",
+    "Check",
+    "Keys",
+    "Misshapen",
+    "Mistake",
+    "UnknownKey",
+    "Unpriced",
+    "each",
+    "flag",
+    "number",
+    "one_of",
+    "record",
+    "shown",
+    "text",
+    "text_or",
+    "texts",
+    "typed",
+    "unpriced",
+    "walk",
+]
+
+Check = Callable[[Any], None]
+Keys = Mapping[str, Check | None]
+"""The keys that an object may have, each with the check of its value; ``FREE`` where there is none."""
+
+FREE: Final = None
+_SHOWN_MAX: Final = 64
+
+
+class Mistake(Exception):
+    """Something that may not be sent; its place is put together while it is on its way up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._place: list[str] = []
+
+    def inside(self, key: str | int) -> None:
+        """Note that it is below ``key``."""
+        self._place.append(f"[{key}]" if isinstance(key, int) else f".{shown(key)}")
+
+    @property
+    def place(self) -> str:
+        """Where it is, as OpenAI writes it: ``messages[0].content[1].image_url``."""
+        return "".join(reversed(self._place)).removeprefix(".")
+
+    def told(self) -> InvalidRequestError:
+        """The error that a client is told."""
+        raise NotImplementedError
+
+
+class UnknownKey(Mistake):
+    """A key that no list knows."""
+
+    def told(self) -> InvalidRequestError:
+        """In OpenAI's words."""
+        return FieldNotSupported(self.place)
+
+
+class Misshapen(Mistake):
+    """A value that the field cannot have."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__()
+        self.what, self.remedy = what, remedy
+
+    def told(self) -> InvalidRequestError:
+        """With the place before it."""
+        error = InvalidRequestError(f"{self.place} {self.what}.", remedy=self.remedy)
+        error.param = self.place
+        return error
+
+
+class Unpriced(Mistake):
+    """Something that the provider bills beyond the price, or that nobody here can count."""
+
+    def __init__(self, what: str = "") -> None:
+        super().__init__()
+        self._what = what
+
+    @property
+    def what(self) -> str:
+        """What it is called; the field itself by default."""
+        return self._what or self.place
+
+    def told(self) -> InvalidRequestError:
+        """Whoever knows the model says more (``ApiNotSupported``)."""
+        return InvalidRequestError(f"No price covers {self.what}.", remedy="Leave it out.")
+
+
+def shown(name: str) -> str:
+    """A name that a client made up, short enough for an error."""
+    return name if len(name) <= _SHOWN_MAX else f"{name[:_SHOWN_MAX]}…"
+
+
+def walk(value: Mapping[str, Any], keys: Keys) -> None:
+    """Check an object against the keys that it may have; a key that is null is as good as absent.
+
+    Raises:
+        Mistake: the first.
+    """
+    for key, inner in value.items():
+        check = keys.get(key, _unknown)
+        if check is None or (inner is None and check is not _unknown):
+            continue
+        try:
+            check(inner)
+        except Mistake as mistake:
+            mistake.inside(key)
+            raise
+
+
+def _unknown(value: Any) -> None:  # noqa: ARG001 -- no value will do
+    raise UnknownKey
+
+
+def record(keys: Keys) -> Check:
+    """An object with these keys and no other."""
+
+    def check(value: Any) -> None:
+        if type(value) is not dict:
+            raise Misshapen("is no object", "Send it as OpenAI's API has it.")
+        walk(value, keys)
+
+    return check
+
+
+def each(inner: Check) -> Check:
+    """A list of values that ``inner`` accepts."""
+
+    def check(value: Any) -> None:
+        if type(value) is not list:
+            raise Misshapen("is no list", "Send it as OpenAI's API has it.")
+        for index, one in enumerate(value):
+            try:
+                inner(one)
+            except Mistake as mistake:
+                mistake.inside(index)
+                raise
+
+    return check
+
+
+def typed(kinds: Mapping[str, Keys], what: str) -> Check:
+    """An object whose ``type`` says what keys it may have.
+
+    A kind that is not listed is ``Unpriced``: ``what`` and its name.
+    """
+    known = ", ".join(kinds)
+
+    def check(value: Any) -> None:
+        if type(value) is not dict:
+            raise Misshapen("is no object", "Send it as OpenAI's API has it.")
+        kind = value.get("type")
+        keys = kinds.get(kind) if type(kind) is str else None
+        if keys is not None:
+            walk(value, keys)
+        elif kind is None:
+            found = ", ".join(shown(key) for key in list(value)[:4]) or "nothing"
+            raise Misshapen(f"has no type, but {found}", f"Send its type, one of: {known}.")
+        else:
+            raise Unpriced(f"{what} of type {shown(str(kind))!r}")
+
+    return check
+
+
+def one_of(*values: str, or_else: Check | None = None) -> Check:
+    """One of these texts; anything else is unpriced, or what ``or_else`` accepts."""
+    known = frozenset(values)
+
+    def check(value: Any) -> None:
+        if type(value) is str and value in known:
+            return
+        if or_else is None:
+            raise Unpriced
+        or_else(value)
+
+    return check
+
+
+def text(value: Any) -> None:
+    """A text."""
+    if type(value) is not str:
+        raise Misshapen("is no text", "Send text.")
+
+
+def text_or(other: Check) -> Check:
+    """A text, or what ``other`` accepts."""
+
+    def check(value: Any) -> None:
+        if type(value) is not str:
+            other(value)
+
+    return check
+
+
+def flag(value: Any) -> None:
+    """True or false. An upstream could take for true what is neither."""
+    if type(value) is not bool:
+        raise Misshapen(f"is {shown(str(value))}", "Send true or false.")
+
+
+def number(value: Any) -> None:
+    """A number."""
+    if type(value) not in (int, float):
+        raise Misshapen("is no number", "Send a number.")
+
+
+def texts(value: Any) -> None:
+    """An object of texts, as ``metadata`` is; anything deeper could be an instruction to a proxy."""
+    if type(value) is not dict:
+        raise Misshapen("is no object", "Send an object of texts.")
+    for key, inner in value.items():
+        if type(inner) is not str and inner is not None:
+            mistake = Misshapen("is no text", "Send an object of texts.")
+            mistake.inside(key)
+            raise mistake
+
+
+def unpriced(value: Any) -> None:  # noqa: ARG001 -- no value will do
+    """Nothing: that the field is there is enough."""
+    raise Unpriced
