@@ -1,0 +1,230 @@
+"""Who asks: the gateway first. Chats of the library and agents follow, over the same cells."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from matrix.cells import Api, Cell
+from matrix.scripts import Run, request
+from prepaid import SessionManager
+from prepaid.store.contract import Store
+
+PATIENCE_SECONDS = 60.0
+"""For what takes moments, but on a busy machine."""
+
+
+@dataclass(frozen=True)
+class Payer:
+    session_id: str
+    key: str
+
+
+@dataclass
+class Seen:
+    """What a client saw of its answer."""
+
+    status: int = 0
+    content: bytes = b""
+    is_complete: bool = False
+    """The body came to its end as HTTP has it."""
+    has_left: bool = False
+
+    @property
+    def events(self) -> list[Any]:
+        """The JSON of a stream's events, or of the whole body."""
+        if not self.content.startswith((b"data:", b"event:", b":")):
+            with contextlib.suppress(ValueError):
+                return [json.loads(self.content)]
+            return []
+        lines = (
+            line.removeprefix(b"data:").strip()
+            for line in self.content.splitlines()
+            if line.startswith(b"data:")
+        )
+        return [_json(line) for line in lines if line != b"[DONE]"]
+
+    @property
+    def has_failed(self) -> bool:
+        """An error instead of an answer, or after a part of it."""
+        if self.has_left:
+            return False
+        return self.status != 200 or not self.is_complete or any(_is_error(event) for event in self.events)
+
+
+def _json(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def _is_error(event: Any) -> bool:
+    return isinstance(event, dict) and (bool(event.get("error")) or event.get("type") == "error")
+
+
+@dataclass(frozen=True)
+class Books:
+    """A session's money when nothing is held of it any more, or after ``PATIENCE_SECONDS``."""
+
+    funded: int
+    available: int
+    held: int
+    charged: int
+    refunded: int
+    exposure: int
+    shortfall: int
+    holds: tuple[int, ...]
+    """What was held at the most, for each request that was made of it."""
+
+    @property
+    def booked(self) -> int:
+        return self.exposure + self.shortfall
+
+
+class Caller(Protocol):
+    """A way to have a model asked, and paid from a session."""
+
+    name: str
+
+    def can(self, cell: Cell) -> bool:
+        """Whether the cell exists for this caller."""
+
+    async def payer(self, run: Run, amount: int) -> Payer:
+        """A new session with so much in it."""
+
+    async def ask(self, payer: Payer, run: Run) -> Seen:
+        """Ask, and leave where the cell says so; ``run.go`` is set once that was done."""
+
+    async def books(self, payer: Payer, run: Run) -> Books:
+        """What has come of it, once all is settled."""
+
+
+class Desk:
+    """What all callers share: sessions, and what is in the books about them, read beside whoever serves."""
+
+    def __init__(self, manager: SessionManager) -> None:
+        self.manager = manager
+        self._gate = asyncio.Semaphore(8)
+
+    @property
+    def store(self) -> Store:
+        return self.manager._workspace.store
+
+    async def payer(self, run: Run, amount: int) -> Payer:
+        session = await self.manager.create_session(f"user-{run.number}", amount)
+        return Payer(session.session_id, session.api_key)
+
+    async def books(self, payer: Payer, run: Run) -> Books:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while run.open or self.store.reads.account(payer.session_id).held:  # noqa: ASYNC110 -- another process settles
+                    await asyncio.sleep(0.02)
+        reads = self.store.reads
+        account = reads.account(payer.session_id)
+        sums = {"exposure": 0, "shortfall": 0}
+        for line in reads.transfers(payer.session_id):
+            if line.kind in sums:
+                sums[line.kind] += line.amount
+        holds = reads.rows("SELECT amount FROM hold WHERE session_id = ?", (payer.session_id,))
+        return Books(
+            account.funded,
+            account.available,
+            account.held,
+            account.spent,
+            account.refunded,
+            sums["exposure"],
+            sums["shortfall"],
+            tuple(row[0] for row in holds),
+        )
+
+
+class GatewayCaller:
+    """A client of ``prepaid serve``: bytes on a socket, so that it can leave wherever it likes."""
+
+    name = "gateway"
+
+    def __init__(self, port: int, desk: Desk) -> None:
+        self.port = port
+        self._desk = desk
+
+    def can(self, cell: Cell) -> bool:
+        return True
+
+    async def payer(self, run: Run, amount: int) -> Payer:
+        return await self._desk.payer(run, amount)
+
+    async def books(self, payer: Payer, run: Run) -> Books:
+        return await self._desk.books(payer, run)
+
+    async def ask(self, payer: Payer, run: Run) -> Seen:
+        path, body = request(run)
+        seen = Seen()
+        connection = None
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                connection = await asyncio.open_connection("127.0.0.1", self.port)
+                await self._talk(*connection, payer, run, seen, path, json.dumps(body).encode())
+        except (ConnectionError, TimeoutError):
+            seen.is_complete = False
+        finally:
+            run.go.set()
+            if connection is not None:
+                connection[1].transport.abort()
+        return seen
+
+    async def _talk(self, reader, writer, payer: Payer, run: Run, seen: Seen, path: str, body: bytes) -> None:
+        head = (
+            f"POST /v1{path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {payer.key}\r\nconnection: close\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        writer.write(head.encode() + body)
+        await writer.drain()
+        if run.cell.is_left and run.marker is None:
+            await _reached_or_over(run, reader)
+            seen.has_left = run.reached.is_set()
+            if seen.has_left:
+                return
+        raw = bytearray()
+        while data := await reader.read(65_536):
+            raw += data
+            if run.cell.is_left and run.marker is not None and run.marker in raw:
+                seen.has_left = True
+                break
+        _read_off(bytes(raw), seen)
+
+
+async def _reached_or_over(run: Run, reader: asyncio.StreamReader) -> None:
+    """Until the provider has come to the point, or the gateway has answered before that."""
+    while not run.reached.is_set() and not reader._buffer and not reader.at_eof():  # noqa: ASYNC110 -- two may come
+        await asyncio.sleep(0.005)
+
+
+def _read_off(raw: bytes, seen: Seen) -> None:
+    head, _, body = raw.partition(b"\r\n\r\n")
+    seen.status = int(head[9:12]) if head[9:12].isdigit() else 0
+    fields = head.lower()
+    if b"transfer-encoding: chunked" in fields:
+        seen.content, seen.is_complete = _unchunked(body)
+        return
+    length = fields.partition(b"content-length: ")[2].split(b"\r\n")[0]
+    seen.content, seen.is_complete = body, length.isdigit() and len(body) == int(length)
+
+
+def _unchunked(body: bytes) -> tuple[bytes, bool]:
+    pieces, at = [], 0
+    while (end := body.find(b"\r\n", at)) >= 0:
+        size = int(body[at:end], 16)
+        if size == 0:
+            return b"".join(pieces), True
+        pieces.append(body[end + 2 : end + 2 + size])
+        at = end + 2 + size + 2
+    return b"".join(pieces), False
+
+
+def is_charged_by_input(cell: Cell) -> bool:
+    """Whether there is no output to pay for."""
+    return cell.api is Api.EMBEDDINGS
