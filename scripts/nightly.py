@@ -1,6 +1,6 @@
-"""The long proof: random steps of the state machines, power cuts, kills, every cell. As long as there is a night.
+"""The long proof: random steps of state machines, power cuts, kills, every cell. As long as there is a night.
 
-    uv run scripts/nightly.py                          10,000,000 steps, 100,000 images, 1,000 kills, all cells
+    uv run scripts/nightly.py                      10,000,000 steps, 100,000 images, 1,000 kills, 5,095 cells
     PREPAID_NIGHTLY_STEPS=20000 PREPAID_NIGHTLY_IMAGES=500 PREPAID_NIGHTLY_KILLS=8 uv run scripts/nightly.py
     uv run scripts/nightly.py --replay ledger 7        one portion again
 

@@ -162,44 +162,71 @@ class GatewayCaller:
 
     async def ask(self, payer: Payer, run: Run) -> Seen:
         path, body = request(run)
-        seen = Seen()
-        connection = None
+        leave = (run.marker or run.reached) if run.cell.is_left else None
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                connection = await asyncio.open_connection("127.0.0.1", self.port)
-                await self._talk(*connection, payer, run, seen, path, json.dumps(body).encode())
-        except (ConnectionError, TimeoutError):
-            seen.is_complete = False
+            return await ask_gateway(self.port, payer.key, path, body, leave=leave)
         finally:
             run.go.set()
-            if connection is not None:
-                connection[1].transport.abort()
-        return seen
-
-    async def _talk(self, reader, writer, payer: Payer, run: Run, seen: Seen, path: str, body: bytes) -> None:
-        head = (
-            f"POST /v1{path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {payer.key}\r\nconnection: close\r\n"
-            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-        )
-        writer.write(head.encode() + body)
-        await writer.drain()
-        if run.cell.is_left and run.marker is None:
-            await _reached_or_over(run, reader)
-            seen.has_left = run.reached.is_set()
-            if seen.has_left:
-                return
-        raw = bytearray()
-        while data := await reader.read(65_536):
-            raw += data
-            if run.cell.is_left and run.marker is not None and run.marker in raw:
-                seen.has_left = True
-                break
-        _read_off(bytes(raw), seen)
 
 
-async def _reached_or_over(run: Run, reader: asyncio.StreamReader) -> None:
-    """Until the provider has come to the point, or the gateway has answered before that."""
-    while not run.reached.is_set() and not reader._buffer and not reader.at_eof():  # noqa: ASYNC110 -- two may come
+async def ask_gateway(
+    port: int,
+    key: str,
+    path: str,
+    body: dict[str, Any],
+    *,
+    leave: bytes | asyncio.Event | None = None,
+    **headers: str,
+) -> Seen:
+    """One request on a connection of its own; hangs up once ``leave`` was read, or has happened."""
+    seen = Seen()
+    connection = None
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            connection = await asyncio.open_connection("127.0.0.1", port)
+            await _talk(*connection, seen, _message(key, path, body, headers), leave)
+    except (ConnectionError, TimeoutError):
+        seen.is_complete = False
+    finally:
+        if connection is not None:
+            connection[1].transport.abort()
+    return seen
+
+
+def _message(key: str, path: str, body: dict[str, Any], headers: dict[str, str]) -> bytes:
+    data = json.dumps(body).encode()
+    named = {"host": "x", "authorization": f"Bearer {key}", "connection": "close"}
+    named |= {"content-type": "application/json", "content-length": str(len(data))}
+    named |= {name.replace("_", "-"): value for name, value in headers.items()}
+    lines = [f"POST /v1{path} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items()), "", ""]
+    return "\r\n".join(lines).encode() + data
+
+
+async def _talk(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    seen: Seen,
+    message: bytes,
+    leave: bytes | asyncio.Event | None,
+) -> None:
+    writer.write(message)
+    await writer.drain()
+    if isinstance(leave, asyncio.Event):
+        await _happened_or_answered(leave, reader)
+        seen.has_left = leave.is_set()
+        if seen.has_left:
+            return
+    raw = bytearray()
+    while data := await reader.read(65_536):
+        raw += data
+        if isinstance(leave, bytes) and leave in raw:
+            seen.has_left = True
+            break
+    _read_off(bytes(raw), seen)
+
+
+async def _happened_or_answered(event: asyncio.Event, reader: asyncio.StreamReader) -> None:
+    while not event.is_set() and not reader._buffer and not reader.at_eof():  # noqa: ASYNC110 -- two may come
         await asyncio.sleep(0.005)
 
 

@@ -27,8 +27,6 @@ from matrix.cells import (
     STOPS,
     TIMEOUTS,
     TOGETHER,
-    After,
-    Answerer,
     Cell,
     Ending,
     all_cells,
@@ -162,6 +160,7 @@ async def _played_portion(provider: Provider, cells: list[Cell], folder: Path) -
                     results = await _together(gateway, desk, list(runs.values()))
                 else:
                     results = await _crowd(gateway, desk, list(runs.values()))
+                    assert "failed unexpectedly" not in gateway.log, gateway.log[-2_000:]
                 report = await desk.store.report(audit)
                 assert report.is_clean, str(report)
                 return results
@@ -331,6 +330,3 @@ def main() -> int:
             f"{len(results)} cells in {time.monotonic() - began:.0f} s, {len(bad)} broken {dict(sorted(counts.items()))}"
         )
     return 1 if bad else 0
-
-
-__all__ = ["After", "Answerer", "Result", "chosen", "main", "played"]
