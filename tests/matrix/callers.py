@@ -8,9 +8,10 @@ import json
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from matrix.cells import Api, Cell
-from matrix.scripts import Run, request
-from prepaid import SessionManager
+from matrix.cells import TOGETHER, Api, Cell, Ending, Mode, Output
+from matrix.scripts import LIMIT, Run, request
+from prepaid import AgentConfig, Answer, SessionManager, TextDelta
+from prepaid.errors import PrepaidError
 from prepaid.store.contract import Store
 
 PATIENCE_SECONDS = 60.0
@@ -250,6 +251,67 @@ def _unchunked(body: bytes) -> tuple[bytes, bool]:
         pieces.append(body[end + 2 : end + 2 + size])
         at = end + 2 + size + 2
     return b"".join(pieces), False
+
+
+class LibraryCaller:
+    """Chats of a ``SessionManager`` in this process, streamed. Not held to the verdict yet: issue 13 does that."""
+
+    name = "library"
+    outputs = frozenset({Output.TEXT, Output.HIDDEN, Output.REFUSAL, Output.LONG_WORDS, Output.SHORT_WORDS})
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    @classmethod
+    def can(cls, cell: Cell) -> bool:
+        return (
+            cell.api is Api.CHAT
+            and cell.mode is Mode.STREAM
+            and cell.output in cls.outputs
+            and cell.ending not in TOGETHER | {Ending.LEFT_USAGE}
+        )
+
+    async def payer(self, run: Run, amount: int) -> Payer:
+        return await self._desk.payer(run, amount)
+
+    async def books(self, payer: Payer, run: Run) -> Books:
+        return await self._desk.books(payer, run)
+
+    async def ask(self, payer: Payer, run: Run) -> Seen:
+        seen = Seen()
+        asking = asyncio.ensure_future(self._talk(payer, run, seen))
+        try:
+            if run.cell.is_left:
+                await self._wait_to_leave(asking, run, seen)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await asking
+        except PrepaidError as error:
+            seen.status, seen.content = 502, str(error).encode()
+        except (asyncio.CancelledError, TimeoutError):
+            seen.is_complete = False
+        finally:
+            run.go.set()
+        return seen
+
+    async def _talk(self, payer: Payer, run: Run, seen: Seen) -> None:
+        session = self._desk.manager.get_session(payer.session_id, f"user-{run.number}")
+        config = AgentConfig(current_model=run.model, max_output_tokens=LIMIT)
+        chat = await session.create_new_chat(agent_config=config)
+        async with contextlib.aclosing(chat.stream_message(run.prompt)) as events:
+            async for event in events:
+                seen.status = 200
+                seen.content += event.text.encode() if isinstance(event, TextDelta) else b""
+                seen.is_complete = isinstance(event, Answer)
+
+    async def _wait_to_leave(self, asking: asyncio.Task[None], run: Run, seen: Seen) -> None:
+        """Until the provider is at the cell's point, and what was said before it is here."""
+        said = run.marker if run.marker in {b"p03", b"p07"} else b""
+        while not asking.done():
+            if run.reached.is_set() and said in seen.content:
+                seen.has_left = True
+                asking.cancel()
+                return
+            await asyncio.sleep(0.005)
 
 
 def is_charged_by_input(cell: Cell) -> bool:

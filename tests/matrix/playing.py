@@ -13,6 +13,7 @@ import socket
 import sys
 import tempfile
 import time
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.running import Gateway
-from matrix.callers import PATIENCE_SECONDS, Books, Desk, GatewayCaller, Seen
+from matrix.callers import PATIENCE_SECONDS, Books, Caller, Desk, GatewayCaller, LibraryCaller, Seen
 from matrix.cells import (
     BACKED,
     KILLS,
@@ -138,7 +139,23 @@ def _portions(cells: list[Cell]) -> Iterator[list[Cell]]:
 _KINDS = (("killed", KILLS), ("stopped", STOPS), ("full", {Ending.DISK_FULL}))
 
 
-async def _played_portion(provider: Provider, cells: list[Cell], folder: Path) -> list[Result]:
+async def played_by_library(cells: list[Cell], folder: Path) -> list[Result]:
+    """The cells that exist for chats of the library, asked in this process."""
+    async with Provider() as provider:
+        runs = _runs(provider, [cell for cell in cells if LibraryCaller.can(cell)])
+        with _dead_port() as dead:
+            given = tomllib.loads(settings_for(runs.values(), provider.base_url, dead))
+            given["sessions"] = {"auto_cleanup": False}
+            async with SessionManager(
+                settings=Settings(database=str(folder / "library.db"), **given)
+            ) as manager:
+                results = await _crowd(LibraryCaller(Desk(manager)), list(runs.values()))
+        assert not provider.failures, provider.failures[:5]
+    return results
+
+
+def _runs(provider: Provider, cells: list[Cell]) -> dict[int, Run]:
+    """By the number in their prompts, by which the provider knows them."""
     runs = {number: Run(cell, number) for number, cell in enumerate(cells)}
     for run in runs.values():
         run.model = f"{_upstream_of(run.cell)}-{run.number}"
@@ -148,6 +165,11 @@ async def _played_portion(provider: Provider, cells: list[Cell], folder: Path) -
         await play(exchange, runs[int(tag[1])])
 
     provider.scripts[""] = script
+    return runs
+
+
+async def _played_portion(provider: Provider, cells: list[Cell], folder: Path) -> list[Result]:
+    runs = _runs(provider, cells)
     with _dead_port() as dead:
         toml = settings_for(runs.values(), provider.base_url, dead)
         is_full = cells[0].ending is Ending.DISK_FULL
@@ -159,7 +181,7 @@ async def _played_portion(provider: Provider, cells: list[Cell], folder: Path) -
                 if cells[0].ending in TOGETHER:
                     results = await _together(gateway, desk, list(runs.values()))
                 else:
-                    results = await _crowd(gateway, desk, list(runs.values()))
+                    results = await _crowd(GatewayCaller(gateway.port, desk), list(runs.values()))
                     assert "failed unexpectedly" not in gateway.log, gateway.log[-2_000:]
                 report = await desk.store.report(audit)
                 assert report.is_clean, str(report)
@@ -175,8 +197,8 @@ async def _desk(gateway: Gateway):
         yield Desk(manager)
 
 
-async def _crowd(gateway: Gateway, desk: Desk, runs: list[Run]) -> list[Result]:
-    caller, gate = GatewayCaller(gateway.port, desk), asyncio.Semaphore(AT_ONCE)
+async def _crowd(caller: Caller, runs: list[Run]) -> list[Result]:
+    gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(run: Run) -> Result:
         async with gate:
@@ -243,6 +265,12 @@ async def _until(condition: Callable[[], bool]) -> None:
 # settings
 
 
+_READS_ON = re.compile(
+    r"drain|unattended|alone|read(s|ing)?_on|to_the_end|leav|left|hang|hung|gone|without_client|abandon|orphan|unread|unwatched"
+)
+"""What the limit of reading on without a client may be called; ``test_cells`` says if there is none."""
+
+
 def _upstream_of(cell: Cell) -> str:
     if cell.ending in BACKED:
         return "backed"
@@ -292,7 +320,7 @@ def reads_on_setting() -> tuple[str, str]:
     """Where the limit of reading on without a client is set, and what it is called; nothing where there is none."""
     for where, section in (("upstream", UpstreamSettings), ("gateway", GatewaySettings), ("", Settings)):
         for name in section.model_fields:
-            if re.search(r"drain|unattended|alone|reads?_on|after_leav|without_client|left_|abandon", name):
+            if _READS_ON.search(name):
                 return where, name
     return "", ""
 

@@ -18,7 +18,7 @@ from matrix.cells import (
     reasons,
     sample,
 )
-from matrix.playing import IN_CHECK, chosen
+from matrix.playing import IN_CHECK, chosen, reads_on_setting
 from matrix.scripts import LIMIT, PIECE_TOKENS, PIECES, Run, input_tokens, piece, request, steps, usage
 from prepaid.models.measure import text_bytes
 
@@ -83,3 +83,8 @@ def test_forms_that_tell_nothing_tell_no_output():
         if cell.told in UNTOLD and cell.api is Api.CHAT:
             told = usage(cell, 10, 20).get("usage") or {}
             assert not 0 < (told.get("completion_tokens") or 0) < 10**9
+
+
+def test_the_limit_of_reading_on_is_found():
+    """Spec P3: else the cells of an answer without an end would wait for its default."""
+    assert reads_on_setting()[1]
