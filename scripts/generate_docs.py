@@ -22,6 +22,7 @@ from prepaid.errors import PrepaidError
 ROOT: Final = Path(__file__).resolve().parent.parent
 
 _SAMPLES: Final[dict[str, Any]] = {
+    "act": "make a key for model gpt-4o",
     "upstream": "openai",
     "failures": 10,
     "after_seconds": 4.2,
@@ -57,6 +58,7 @@ _SAMPLES: Final[dict[str, Any]] = {
     "needed_wei": 2 * 10**15,
     "nonce": 17,
     "offered": 500,
+    "coding": "br",
     "path": "/v1/completions",
     "place": "https://rpc.example.com",
     "price": 150000,
@@ -68,6 +70,7 @@ _SAMPLES: Final[dict[str, Any]] = {
     "session_id": "ses_01abc",
     "size": 70000,
     "state": "closed",
+    "limits": "model offline",
     "supported": ("chat",),
     "tx_hash": "0x9fc7…01ab",
     "what": "…",
@@ -88,6 +91,8 @@ _NAMED: Final[dict[str, dict[str, Any]]] = {
     "ChatLimitReached": {"limit_name": "max_chats_per_session"},
     "MessageLimitReached": {"limit_name": "max_messages"},
     "ConcurrencyLimitReached": {"limit_name": "requests_per_key_max"},
+    "CodingNotSupported": {"allowed": ("gzip", "zstd")},
+    "TooManyFailedKeys": {"limit_name": "failed_keys_per_minute", "limit": 60, "after_seconds": 1.0},
     "LeaseCapReached": {"limit_name": "cap"},
     "KeyLimitReached": {"limit_name": "keys_max", "limit": 1000},
     "ModelNotAllowed": {"allowed": ("offline",)},

@@ -13,10 +13,11 @@ PrepaidError                    .code  .retryable  .remedy
 │  ├─ NotJson                   metadata that JSON cannot carry
 │  ├─ ModelNotSupported · ModelNotPriced · ApiNotSupported · InsufficientFee · BalanceTooLow
 │  ├─ MethodNotAllowed          over HTTP: the path exists, not with that method
+│  ├─ CodingNotSupported        over HTTP: a body that is packed in another way than gzip or zstd
 │  └─ TransitionRefused         a step outside the session's state diagram
 ├─ AuthenticationError
 ├─ PermissionDenied            a key of a kind that may not do this
-│  └─ ModelNotAllowed
+│  └─ ModelNotAllowed · KeyTooNarrow   of an API key with limits
 ├─ InsufficientFunds            needed, available
 │  └─ KeyCapReached             of an API key with a cap
 ├─ NotFoundError
@@ -29,7 +30,7 @@ PrepaidError                    .code  .retryable  .remedy
 │  └─ VersionConflict · KeyEnded
 ├─ LimitReached
 │  ├─ SessionLimitReached · ChatLimitReached · MessageLimitReached · KeyLimitReached
-│  └─ LeaseCapReached · ModelCallLimitReached · ConcurrencyLimitReached
+│  └─ LeaseCapReached · ModelCallLimitReached · ConcurrencyLimitReached · TooManyFailedKeys
 ├─ RoutingError
 │  └─ NoNodesAvailable · ConsensusTimeout · NodeValidationFailed
 ├─ ProviderError
@@ -52,6 +53,7 @@ PrepaidError                    .code  .retryable  .remedy
 │  ├─ StoreMoved · StoreNotEmpty   of a move to another database
 │  └─ SessionDataUnreadable
 ├─ StatementInvalid
+├─ ManagerClosed                it was shut down, before or while this was asked
 ├─ GatewayStopping              over HTTP: it was asked to end
 └─ ConfigError                  at start only
 
@@ -64,6 +66,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any, ClassVar, Self
 
 __all__ = [
@@ -81,6 +84,7 @@ __all__ = [
     "ChainUnreachable",
     "ChatLimitReached",
     "ChatNotFound",
+    "CodingNotSupported",
     "ConcurrencyLimitReached",
     "ConfigError",
     "ConflictError",
@@ -103,9 +107,12 @@ __all__ = [
     "KeyEnded",
     "KeyLimitReached",
     "KeyNotFound",
+    "KeyTooNarrow",
     "LeaseCapReached",
     "LeaseNotFound",
     "LimitReached",
+    "ManagerClosed",
+    "MayBill",
     "MessageLimitReached",
     "MethodNotAllowed",
     "ModelCallLimitReached",
@@ -121,6 +128,7 @@ __all__ = [
     "PoolFull",
     "PrepaidError",
     "ProviderError",
+    "ProviderFault",
     "ProviderResponseInvalid",
     "ProviderStreamBroken",
     "ProviderTimeout",
@@ -144,6 +152,7 @@ __all__ = [
     "StoreNotEmpty",
     "StoreReadOnly",
     "StoreTooNew",
+    "TooManyFailedKeys",
     "TransactionReorganised",
     "TransactionReplaced",
     "TransactionUnconfirmed",
@@ -301,6 +310,17 @@ class MethodNotAllowed(InvalidRequestError):
         super().__init__(f"{path} does not have that method.", remedy=f"It has {', '.join(allowed)}.")
 
 
+class CodingNotSupported(InvalidRequestError):
+    """Over HTTP: the request's body has a ``Content-Encoding`` that is not read here."""
+
+    def __init__(self, coding: str, allowed: tuple[str, ...]) -> None:
+        self.coding, self.allowed = coding, allowed
+        super().__init__(
+            f"The request's body is in the coding {coding!r}.",
+            remedy=f"Send it as it is, or in one of: {', '.join(allowed)}.",
+        )
+
+
 class TransitionRefused(InvalidRequestError):
     """A step that the session's state diagram does not have."""
 
@@ -335,6 +355,18 @@ class ModelNotAllowed(PermissionDenied):
             self,
             f"This API key may not ask model {model!r}; it may ask: {', '.join(allowed[:8]) or 'none'}.",
             remedy="Name one of these, or ask for a key without such a list.",
+        )
+
+
+class KeyTooNarrow(PermissionDenied):
+    """An API key with limits of its own may not give what it does not have (spec M1)."""
+
+    def __init__(self, act: str, limits: str) -> None:
+        self.act, self.limits = act, limits
+        PrepaidError.__init__(
+            self,
+            f"This API key may not {act}: it is limited to {limits}.",
+            remedy="Stay within its limits, or use a key without them.",
         )
 
 
@@ -628,6 +660,18 @@ class ConcurrencyLimitReached(LimitReached):
     advice = "Wait for one to end, or ask the operator to raise {limit_name}."
 
 
+class TooManyFailedKeys(LimitReached):
+    """Over HTTP: too many keys that are none came from one address; in ``after_seconds`` one may be tried."""
+
+    retryable = True
+    noun = "failed API keys a minute from one address"
+
+    def __init__(self, limit_name: str, limit: int, after_seconds: float) -> None:
+        self.after_seconds = after_seconds
+        super().__init__(limit_name, limit)
+        self.reworded(self.what, f"Check the key, and try again in {after_seconds:.1f} seconds.")
+
+
 class RoutingError(PrepaidError):
     """No answer could be had under the routing asked for."""
 
@@ -651,16 +695,59 @@ class NodeValidationFailed(RoutingError):
     remedy = "Retry, or ask for a lower confidence."
 
 
+class MayBill(StrEnum):
+    """What a provider may bill for an attempt that failed."""
+
+    NOTHING = "nothing"
+    """No connection was made, or it refused before there was an answer."""
+    DELIVERED = "delivered"
+    """It told of its failure inside an answer: the input, and what it had delivered by then."""
+    UNKNOWN = "unknown"
+    """The request was sent, and how far it got nobody knows: up to all that was held for it."""
+
+
+class ProviderFault(StrEnum):
+    """Who can do something about a provider's failure."""
+
+    REQUEST = "request"
+    """Whoever wrote the request: the provider says what is wrong with it."""
+    RATE = "rate"
+    """Whoever waits: the provider allows no more requests for now."""
+    QUOTA = "quota"
+    """The operator: the account at the provider is empty, or at its limit."""
+    ACCESS = "access"
+    """The operator: the credentials, the address or the model's name there are wrong."""
+    PROVIDER = "provider"
+    """The provider, or the way to it."""
+
+
 class ProviderError(PrepaidError):
-    """The provider refused or failed; the request cost nothing."""
+    """The provider refused or failed; the request cost its payer nothing.
+
+    The message is in our words, but for what a client needs to correct its request (``fault`` is
+    ``REQUEST``): what a provider says of keys, accounts and addresses stands in ``detail`` alone.
+
+    Attributes:
+        status: the provider's HTTP status, where it answered with one.
+        may_bill: what the provider may bill for it.
+        fault: who can do something about it.
+        can_resend: whether the same request may be sent there again, because the provider cannot have begun.
+        after_seconds: how long the provider asks to wait; ``None`` where it does not.
+        told: ``type``, ``param`` and ``code`` of the provider's own error, where clients may have them.
+        detail: what happened in full, secrets masked: for logs and operators, never for clients.
+    """
 
     retryable = True
     remedy = "Retry later or configure a fallback model."
+    may_bill: MayBill = MayBill.UNKNOWN
+    fault: ProviderFault = ProviderFault.PROVIDER
+    can_resend: bool = False
+    after_seconds: float | None = None
+    detail: str = ""
 
     def __init__(self, what: str, *, status: int | None = None, remedy: str | None = None) -> None:
         self.status = status
         self.told: dict[str, str] = {}
-        """``type``, ``param`` and ``code`` of the provider's own error, where it has them."""
         super().__init__(what, remedy=remedy)
 
 
@@ -682,6 +769,9 @@ class ProviderUsageInvalid(ProviderError):
 
 class UpstreamUnavailable(ProviderError):
     """The upstream failed too often in a row; it is not asked again before ``after_seconds`` have passed."""
+
+    may_bill = MayBill.NOTHING
+    after_seconds: float
 
     def __init__(self, upstream: str, failures: int, after_seconds: float) -> None:
         self.after_seconds = after_seconds
@@ -913,6 +1003,13 @@ class StatementInvalid(PrepaidError):
     def __init__(self, line: int | None, what: str) -> None:
         self.line = line
         super().__init__(what, remedy="Fetch it again from the operator and compare.")
+
+
+class ManagerClosed(PrepaidError):
+    """The manager was shut down, before this was asked or while it was; what was delivered is paid."""
+
+    def __init__(self) -> None:
+        super().__init__("The session manager is shut down.", remedy="Ask through a new SessionManager.")
 
 
 class GatewayStopping(PrepaidError):

@@ -227,7 +227,8 @@ class Ledger:
             HoldNotFound: there is no such hold.
             HoldResolved: it was resolved before, differently (guarantee 4).
         """
-        _check_amount(work.cost, zero=True)
+        for amount in (work.cost, work.unpaid, work.exposure):
+            _check_amount(amount, zero=True)
         settled: Settled = await self.store.submit(work)
         return settled
 

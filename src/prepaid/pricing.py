@@ -31,8 +31,8 @@ _MILLION: Final = 1_000_000
 def quote(model: str, price: Price, input_units: int, output_units: int) -> Quote:
     """The worst case for ``input_units`` in and at most ``output_units`` out.
 
-    Every input unit is taken at the dearest rate it can be billed at (cache writes cost more than
-    plain input with some providers), in the dearest tier it can fall into.
+    Every input unit is taken at the dearest rate it can be billed at (cache writes cost more than plain
+    input with some providers, and more again for an hour), in the dearest tier it can fall into.
     """
     input_rate, output_rate = _worst_rates(price, input_units)
     taken = input_units * input_rate
@@ -44,8 +44,8 @@ def quote(model: str, price: Price, input_units: int, output_units: int) -> Quot
         price=price,
         input_units=input_units,
         output_units=output_units,
-        amount=price.per_request + _ceil_millionths(taken + whole),
-        minimum=price.per_request + _ceil_millionths(taken + min(whole, min(1, output_units) * output_rate)),
+        amount=price.fees_max + _ceil_millionths(taken + whole),
+        minimum=price.fees_max + _ceil_millionths(taken + min(whole, min(1, output_units) * output_rate)),
     )
 
 
@@ -70,7 +70,7 @@ def affordable_output(quoted: Quote, granted: int) -> int:
     input_rate, output_rate = _worst_rates(quoted.price, quoted.input_units)
     if output_rate == 0:  # only a caller's ``output_max`` reserves anything for free output
         return quoted.output_units
-    budget = (granted - quoted.price.per_request) * _MILLION - quoted.input_units * input_rate
+    budget = (granted - quoted.price.fees_max) * _MILLION - quoted.input_units * input_rate
     return min(quoted.output_units, budget // output_rate)
 
 
@@ -78,23 +78,26 @@ def cost(price: Price, usage: Usage) -> int:
     """What ``usage`` costs at ``price``: base units, rounded up once.
 
     Cached tokens are part of the input, so what a provider reports of them beyond the input is not
-    billed: no usage within a quote's units costs more than the quote.
+    billed: no usage within a quote's units and searches costs more than the quote.
     """
+    fees = price.per_request + usage.searches * price.per_search
     if price.unit is Unit.BYTE:
         tier = _tier(price, usage.input_bytes)
         millionths = usage.input_bytes * tier.input_per_million
         millionths += _output_millionths(price, tier, usage.output_bytes)
-        return price.per_request + _ceil_millionths(millionths)
+        return fees + _ceil_millionths(millionths)
     tier = _tier(price, usage.input_tokens)
     written = min(usage.cache_write_tokens, usage.input_tokens)
+    hour = min(usage.cache_write_1h_tokens, written)
     read = min(usage.cache_read_tokens, usage.input_tokens - written)
     millionths = (
         (usage.input_tokens - written - read) * tier.input_per_million
         + read * tier.cache_read_per_million
-        + written * tier.cache_write_per_million
+        + (written - hour) * tier.cache_write_per_million
+        + hour * tier.hour_write_per_million
         + _output_millionths(price, tier, usage.output_tokens)
     )
-    return price.per_request + _ceil_millionths(millionths)
+    return fees + _ceil_millionths(millionths)
 
 
 def units_of(price: Price, usage: Usage) -> tuple[int, int]:
@@ -133,6 +136,7 @@ def check_offer(offered: Price, asked: Price, input_units: int) -> None:
     check_fee(offer.input_per_million, input_least, f"request fee {unit}")
     check_fee(offer.output_per_million, output_least, f"response fee {unit}")
     check_fee(offered.per_request, asked.per_request, "fee per request")
+    check_fee(offered.per_search, asked.per_search, "fee per search")
     if offered.output_max is not None:
         check_fee(offered.output_max, _ceil_millionths(offer.output_per_million), "total response fee")
 
@@ -152,7 +156,12 @@ def _output_millionths(price: Price, tier: PriceTier, units: int) -> int:
 def _worst_rates(price: Price, input_units: int) -> tuple[int, int]:
     reachable = [tier for tier in price.tiers if tier.input_above <= input_units]
     input_rate = max(
-        max(tier.input_per_million, tier.cache_read_per_million, tier.cache_write_per_million)
+        max(
+            tier.input_per_million,
+            tier.cache_read_per_million,
+            tier.cache_write_per_million,
+            tier.hour_write_per_million,
+        )
         for tier in reachable
     )
     return input_rate, max(tier.output_per_million for tier in reachable)

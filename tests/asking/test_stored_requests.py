@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -13,13 +14,16 @@ from prepaid.errors import (
     ConcurrencyLimitReached,
     ConsensusTimeout,
     IdempotencyConflict,
+    InsufficientFunds,
     ProviderError,
     RequestInProgress,
     RequestNotFound,
     SessionAlreadyClosed,
 )
 from prepaid.records import RequestState
+from prepaid.sessions.events import SessionCreated
 from prepaid.sessions.fetching import BACKGROUND_MAX
+from prepaid.store.operations import EndRequest, Settle
 
 ANSWER = ("Yes.", 2)
 DOWN = (ProviderError("It is down."),)
@@ -148,7 +152,94 @@ async def test_a_closed_session_asks_nothing_and_still_tells(manager, session):
     await session.close()
     with pytest.raises(SessionAlreadyClosed):
         await manager.submit_request(session, AIRequest("And now?"))
-    assert manager.fetch_response(session, found.request_id) == found
+    told = manager.fetch_response(session, found.request_id)
+    assert told == replace(found, response=replace(found.response, available=0))
+
+
+async def test_an_answer_is_kept_no_later_than_it_is_paid(manager, session):
+    """Spec D3: a crash in between leaves nothing that was paid and cannot be found by a retry."""
+    batches = []
+    store_of(manager).listen(batches.append)
+    await manager.submit_request(session, ASKED)
+    await manager.make_ai_request("ann", "Is it?", session_id=session.session_id, key="k2")
+    done = [each for batch in batches for each in batch]
+    ends = [at for at, each in enumerate(done) if isinstance(each, EndRequest)]
+    kept = [at for at, each in enumerate(done) if isinstance(each, Settle) and each.response is not None]
+    paid = [at for at, each in enumerate(done) if isinstance(each, Settle) and each.cost]
+    assert len(ends) == len(kept) == 1
+    assert (ends[0] < paid[0], kept[0] < paid[1]) == (True, True)
+
+
+class TestAUsersKey:
+    """Spec D3: a key of a user's request is the user's, whichever session is chosen to pay."""
+
+    async def asked(self, manager, **fields):
+        wanted = AIRequest("Is it?", key="order-1", **fields)
+        return await manager.submit_request(await manager.paying_session("ann", asked=wanted), wanted)
+
+    async def test_the_session_that_paid_is_closed_and_another_is_there(self, manager, session, model):
+        first = await self.asked(manager)
+        await session.close()
+        newer = await manager.create_session("ann", "1 USD")
+        assert (await self.asked(manager)).request_id == first.request_id
+        assert newer.account.spent == 0
+        assert len(model.requests) == 1
+
+    async def test_a_newer_session_changes_nothing(self, manager, session):
+        first = await self.asked(manager)
+        newer = await manager.create_session("ann", "1 USD")
+        assert (await self.asked(manager)).request_id == first.request_id
+        assert newer.account.spent == 0
+        with pytest.raises(IdempotencyConflict):
+            await manager.paying_session("ann", asked=AIRequest("Another?", key="order-1"))
+        assert (await manager.paying_session("ann")).session_id == newer.session_id
+
+    async def test_eight_at_once_are_paid_once(self, manager, session, model):
+        answers = await asyncio.gather(*(self.asked(manager) for _ in range(8)), return_exceptions=True)
+        assert {type(each).__name__ for each in answers} <= {"StoredRequest", "RequestInProgress"}
+        assert (len(model.requests), session.account.request_count) == (
+            1,
+            2,
+        )  # choosing it counts as use, too
+
+    async def test_what_failed_is_tried_again_in_the_same_session(self, manager, session, model):
+        model.scripts[0] = DOWN
+        with pytest.raises(ProviderError):
+            await self.asked(manager)
+        newer = await manager.create_session("ann", "1 USD")
+        model.scripts[0] = ANSWER
+        assert (await self.asked(manager)).session_id == session.session_id
+        assert newer.account.spent == 0
+
+    async def test_who_has_no_money_binds_nothing(self, manager):
+        with pytest.raises(InsufficientFunds):
+            await self.asked(manager)
+        funded = await manager.create_session("ann", "1 USD")
+        assert (await self.asked(manager)).session_id == funded.session_id
+
+    async def test_a_session_opened_for_it_is_opened_once(self, manager):
+        await manager.deposit("ann", "1 USD")
+        opened_for = []
+        manager.on(SessionCreated, lambda event: opened_for.append(event.session_id))
+        for _ in range(2):
+            answer = await manager.make_ai_request("ann", "Is it?", session_id=0, key="order-2")
+            assert answer.session_id == opened_for[0]
+        assert len(opened_for) == 1
+        assert manager.get_deposit("ann").available == 0
+
+    async def test_a_key_of_another_operation_is_no_key_of_a_request(self, manager, session):
+        await manager.create_session("ann", "1 USD", key="order-1")
+        with pytest.raises(IdempotencyConflict):
+            await self.asked(manager)
+
+    async def test_in_python_without_a_session(self, manager, session, model):
+        first = await manager.make_ai_request("ann", "Is it?", key="order-1")
+        newer = await manager.create_session("ann", "1 USD")
+        again = await manager.make_ai_request("ann", "Is it?", key="order-1")
+        assert (again.request_id, again.replayed) == (first.request_id, True)
+        assert (newer.account.spent, len(model.requests)) == (0, 1)
+        with pytest.raises(IdempotencyConflict):
+            await manager.make_ai_request("ann", "Was it?", key="order-1")
 
 
 async def test_not_more_at_once_than_one_process_can_ask(manager, session, model):

@@ -166,7 +166,7 @@ class TestHelpers:
 
     def test_a_raw_stream_tells_what_is_held(self, client):
         with client.chat.completions.with_streaming_response.create(
-            model="offline", messages=HELLO, stream=True
+            model="offline", messages=HELLO, stream=True, extra_headers={"X-Prepaid-Receipt": "event"}
         ) as reply:
             assert int(reply.headers["x-prepaid-held"]) > 0
             lines = list(reply.iter_lines())

@@ -68,7 +68,7 @@ def test_requests_are_refused_while_it_is_away_and_done_once_when_it_is_back(gat
 def test_an_answer_goes_on_while_it_restarts_and_is_paid_when_it_is_back(gateway, server):
     """Its client hears of nothing."""
     session_id, key = gateway.fund("5 USD")
-    asked = {"json": COUNT, "headers": {"authorization": f"Bearer {key}"}}
+    asked = {"json": COUNT, "headers": {"authorization": f"Bearer {key}", "x-prepaid-receipt": "event"}}
     with gateway.http.stream("POST", "/v1/chat/completions", **asked) as stream:
         assert stream.status_code == 200
         pieces = stream.iter_bytes()

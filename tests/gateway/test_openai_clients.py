@@ -87,10 +87,11 @@ def test_streamed_chat_completions(client, upstreamed, session, model):
     assert upstreamed.account(session[0]).spent == usage.prompt_tokens + 2 * usage.completion_tokens
 
 
-def test_the_last_event_of_a_stream_tells_what_it_cost(upstreamed, session):
-    """After ``[DONE]``, where official clients have stopped: the tests above show that they do not see it."""
+def test_the_last_event_of_a_stream_tells_what_it_cost_to_who_asks(upstreamed, session):
+    """After ``[DONE]``: it is no event of OpenAI's, so nobody gets it who has not asked for it."""
     body = {"model": "fast", "messages": HELLO, "stream": True}
-    reply = upstreamed.post("/v1/chat/completions", json=body, headers=bearer(session))
+    headers = bearer(session) | {"x-prepaid-receipt": "event"}
+    reply = upstreamed.post("/v1/chat/completions", json=body, headers=headers)
     *_, done, receipt, end = reply.text.split("\n\n")
     assert (done, end) == ("data: [DONE]", "")
     event, data = receipt.split("\n")

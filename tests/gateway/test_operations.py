@@ -228,9 +228,9 @@ class TestWatching:
 
     def test_an_upstream_that_fails_is_seen(self, started, fake):
         gateway = started()
-        _, key = gateway.fund(FUNDED)
+        keys = [gateway.fund(FUNDED, user)[1] for user in ("ann", "bob", "cyd")]
         fake.default = Behaviour(status=500)
-        for status in (502, 502, 502, 503):
+        for key, status in zip([*keys, keys[0]], (502, 502, 502, 503), strict=True):
             assert ask(gateway, key).status_code == status
         gateway.wait_until(lambda: number(gateway, 'prepaid_upstream_circuit_open{upstream="fake"}') == 1)
         assert number(gateway, 'prepaid_upstream_failures_total{upstream="fake"}') == 3

@@ -135,7 +135,7 @@ async def test_retries_cost_nothing_but_the_one_that_answers(desk, payer, dear, 
     async def sleep(seconds):
         slept.append(seconds)
 
-    fake.next(Behaviour(status=503), Behaviour(cut_after=0), Behaviour(text="at last"))
+    fake.next(Behaviour(status=503), Behaviour(status=429), Behaviour(text="at last"))
     answer = await desk.turns.answer(asks(payer, RetryingModel(dear(), 2, sleep=sleep)))
     assert (answer.text, fake.served, len(slept)) == ("at last", 3, 2)
     assert desk.lines(payer) == [f"capture {answer.cost} fast"]

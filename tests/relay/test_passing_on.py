@@ -218,7 +218,8 @@ def test_no_body_makes_the_reader_crash(api, body):
 )
 def test_no_answer_makes_the_reader_crash(api, reply):
     from prepaid.errors import ProviderError
-    from prepaid.models.usage import told_usage
+    from prepaid.models.usage import read_usage
+    from prepaid.records import Usage
 
     order = Order.read(api, NOBODY, b'{"model": "m", "messages": [{}], "input": "a"}')
     reader = api.reader("up", None, order.asked)
@@ -227,7 +228,7 @@ def test_no_answer_makes_the_reader_crash(api, reply):
         api.reply_message(reply)
         reader.see(reply)
         reader.message()
-        told_usage("up", reader.usage, api.usage)
+        read_usage(reader.usage, api.usage, Usage(1, 1))
     except ProviderError:
         pass
 

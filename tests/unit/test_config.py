@@ -90,8 +90,11 @@ def test_durations_are_timedelta_or_seconds(value):
         ("[upstreams.a]\nmodels = ['m']\n", ["line 1", "base_url is missing", "Add base_url."]),
         ("[upstreams.a]\nbase_url = 'ftp://x'\nmodels = ['m']\n", ["line 2", "ftp://x", "http"]),
         ("[upstreams.a]\nbase_url = 'http://'\nmodels = ['m']\n", ["line 2", "names no host"]),
-        ("[upstreams.a]\nbase_url = 'http://[::x'\nmodels = ['m']\n", ["line 2", "nvalid IPv6"]),
-        ("[upstreams.a]\nbase_url = 'http://x:99999'\nmodels = ['m']\n", ["line 2", "ort out of range"]),
+        ("[upstreams.a]\nbase_url = 'http://[::x'\nmodels = ['m']\n", ["line 2", "names no host"]),
+        (
+            "[upstreams.a]\nbase_url = 'http://x:99999'\nmodels = ['m']\n",
+            ["line 2", "names no host and port"],
+        ),
         (
             "[upstreams.a]\nbase_url = 'http://x'\nmodels = ['m']\napi_key = 'sk\u2003'\n",
             ["line 1", "header"],

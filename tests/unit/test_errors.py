@@ -44,6 +44,7 @@ ARGUMENTS = {
     "line": 4722,
     "path": "/v1/4711",
     "allowed": ("POST", "PUT"),
+    "coding": "br-4711",
     "key_id": "pp_ses_4711.2",
     "cap": 4723,
     "kind": "a session-4711",
@@ -101,7 +102,7 @@ def test_the_drawing_is_the_tree():
 
 
 def test_every_error_is_public_and_listed_in_order():
-    assert errors.__all__ == sorted(CLASSES)
+    assert errors.__all__ == sorted([*CLASSES, "MayBill", "ProviderFault"])
 
 
 def test_every_error_has_a_docstring_of_its_own():

@@ -263,7 +263,7 @@ async def test_a_crash_in_mid_stream_is_settled_for_what_was_delivered(quick):
     await quick.meter.aclose()
     quick.clock.advance(60)
     await quick.ledger.reconcile()
-    assert quick.lines(payer) == ["capture 200 interrupted", "exposure 800"]
+    assert quick.lines(payer) == ["capture 200 interrupted", "exposure 800 interrupted"]
     quick.check(payer, spent=200)
 
 

@@ -1,4 +1,4 @@
-"""Retries: only while nothing was said, only what may succeed later, and no sooner than asked."""
+"""Retries: only while nothing was said, only what cannot have begun, and no sooner than asked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prepaid.errors import InvalidRequestError, ProviderError, ProviderStreamBroken, ProviderTimeout
+from prepaid.errors import (
+    InvalidRequestError,
+    ProviderError,
+    ProviderResponseInvalid,
+    ProviderStreamBroken,
+    ProviderTimeout,
+    UpstreamUnavailable,
+)
 from prepaid.models.failures import with_retry
 from prepaid.models.offline import OfflineModel
 from prepaid.models.retrying import (
@@ -18,6 +25,13 @@ from prepaid.models.retrying import (
 from prepaid.records import ChatRequest, Finish, Message, Role, TextDelta
 
 HELLO = ChatRequest("offline", (Message(Role.USER, "Hello"),))
+
+
+def busy(what="busy", **told):
+    """A failure of which the provider says that it has not begun."""
+    error = with_retry(ProviderError(what, status=503), retryable=True, **told)
+    error.can_resend = True
+    return error
 
 
 class Sleeps(list):
@@ -38,22 +52,36 @@ async def text(model) -> str:
 
 async def test_it_answers_after_failures():
     """Spec C12."""
-    model, _, slept = retrying(ProviderTimeout("slow"), ProviderStreamBroken("cut"), "fine")
+    model, _, slept = retrying(busy(), busy(), "fine")
     assert await text(model) == "fine"
     assert len(slept) == 2
     assert FIRST_WAIT_SECONDS <= slept[0] <= 2 * FIRST_WAIT_SECONDS <= slept[1] <= 3 * FIRST_WAIT_SECONDS
 
 
 async def test_it_gives_up_with_the_last_failure():
-    model, left, slept = retrying(*[ProviderError(str(n)) for n in range(5)])
+    model, left, slept = retrying(*[busy(str(n)) for n in range(5)])
     with pytest.raises(ProviderError, match="2"):
         await text(model)
     assert (len(left.script), len(slept)) == (2, 2)
 
 
-async def test_what_cannot_succeed_later_is_not_retried():
-    model, left, slept = retrying(with_retry(ProviderError("bad key", status=401), retryable=False), "fine")
-    with pytest.raises(ProviderError, match="bad key"):
+@pytest.mark.parametrize(
+    "error",
+    [
+        ProviderTimeout("slow"),
+        ProviderStreamBroken("cut"),
+        ProviderResponseInvalid("odd"),
+        ProviderError("broken", status=500),
+        ProviderError("unknown"),
+        UpstreamUnavailable("u", 3, 1.0),
+        with_retry(ProviderError("bad key", status=401), retryable=False),
+    ],
+    ids=str,
+)
+async def test_what_may_have_begun_is_not_sent_again(error):
+    """Spec P4: whatever else can be said for it."""
+    model, left, slept = retrying(error, "fine")
+    with pytest.raises(type(error)):
         await text(model)
     assert (len(left.script), slept) == (1, [])
 
@@ -69,21 +97,20 @@ async def test_what_was_begun_is_not_begun_again():
 
 
 async def test_a_pause_that_the_provider_asks_for_is_kept():
-    model, _, slept = retrying(with_retry(ProviderError("busy"), retryable=True, after_seconds=11.0), "fine")
+    model, _, slept = retrying(busy(after_seconds=11.0), "fine")
     assert await text(model) == "fine"
     assert slept == [11.0]
 
 
 async def test_a_pause_that_is_too_long_is_not_waited_for():
-    busy = with_retry(ProviderError("busy"), retryable=True, after_seconds=RETRY_AFTER_SECONDS_MAX + 1)
-    model, left, slept = retrying(busy, "fine")
+    model, left, slept = retrying(busy(after_seconds=RETRY_AFTER_SECONDS_MAX + 1), "fine")
     with pytest.raises(ProviderError, match="busy"):
         await text(model)
     assert (len(left.script), slept) == (1, [])
 
 
 async def test_no_retries_is_one_attempt():
-    model, left, _ = retrying(ProviderError("no"), "fine", retries_max=0)
+    model, left, _ = retrying(busy("no"), "fine", retries_max=0)
     with pytest.raises(ProviderError):
         await text(model)
     assert len(left.script) == 1
@@ -91,7 +118,7 @@ async def test_no_retries_is_one_attempt():
 
 @given(st.integers(0, 20))
 async def test_pauses_are_bounded(failures):
-    model, _, slept = retrying(*[ProviderError("no")] * failures, "fine", retries_max=20)
+    model, _, slept = retrying(*[busy("no")] * failures, "fine", retries_max=20)
     assert await text(model) == "fine"
     assert len(slept) == failures
     assert all(FIRST_WAIT_SECONDS <= pause <= WAIT_SECONDS_MAX + FIRST_WAIT_SECONDS for pause in slept)

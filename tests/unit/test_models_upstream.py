@@ -204,5 +204,4 @@ def test_the_estimate_is_at_least_one_for_any_text(text):
     settings = UpstreamSettings(base_url="http://127.0.0.1:1", models=("m",))
     upstream = Upstream("u", settings)
     estimate = OpenAICompatibleModel(INFO, upstream, "m").estimate_tokens(text)
-    assert estimate == -(-len(text.encode()) // 4)
-    assert estimate >= bool(text)
+    assert bool(text) <= estimate <= -(-len(text.encode()) // 4)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from prepaid.config import UpstreamSettings
 from prepaid.errors import (
+    MayBill,
     ProviderError,
     ProviderResponseInvalid,
     ProviderStreamBroken,
     ProviderTimeout,
-    ProviderUsageInvalid,
 )
 from prepaid.models.events import EVENT_BYTES_MAX
 from prepaid.models.failures import retry_after, retry_after_seconds
@@ -31,25 +31,31 @@ pytest_plugins = ["providers.asking"]
 
 
 @pytest.mark.parametrize(
-    "told",
+    ("told", "expected"),
     [
-        {"prompt_tokens": -1, "completion_tokens": 1},
-        {"prompt_tokens": 1, "completion_tokens": -1},
-        {"prompt_tokens": 1.5, "completion_tokens": 1},
-        {"prompt_tokens": "1", "completion_tokens": 1},
-        {"prompt_tokens": True, "completion_tokens": 1},
-        {"prompt_tokens": 1, "completion_tokens": 10**12},
-        {"prompt_tokens": 1, "completion_tokens": USAGE_TOKENS_MAX + 1},
-        {"prompt_tokens": 1},
-        {"prompt_tokens": 1, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 2}},
-        {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": -5},
-        [],
-        "many",
+        ({"prompt_tokens": -1, "completion_tokens": 1}, (5, 1)),
+        ({"prompt_tokens": 1, "completion_tokens": -1}, (1, 8)),
+        ({"prompt_tokens": 1.5, "completion_tokens": 1}, (1, 1)),
+        ({"prompt_tokens": "1", "completion_tokens": 1}, (1, 1)),
+        ({"prompt_tokens": True, "completion_tokens": 1}, (5, 1)),
+        ({"prompt_tokens": 1, "completion_tokens": 10**12}, (1, 8)),
+        ({"prompt_tokens": 1, "completion_tokens": USAGE_TOKENS_MAX + 1}, (1, 8)),
+        ({"prompt_tokens": 1, "completion_tokens": 0}, (1, 8)),
+        ({"prompt_tokens": 1}, (1, 8)),
+        ({"prompt_tokens": 1, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 2}}, (1, 1)),
+        ({"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": -5}, (1, 1)),
+        ([], None),
+        ({}, None),
+        ("many", None),
     ],
 )
-async def test_usage_that_cannot_be_is_refused(ask, told):
-    with pytest.raises(ProviderUsageInvalid, match="'fake'"):
-        await ask(behaviour=Behaviour(usage=told))
+async def test_usage_that_cannot_be_is_our_own_count(ask, told, expected, caplog):
+    """Spec P5: nothing that was delivered is free for that, or an error."""
+    *said, end = await ask(behaviour=Behaviour(usage=told))
+    assert text_of(said) == "Hello from the fake provider."
+    assert (end.usage and (end.usage.input_tokens, end.usage.output_tokens)) == expected
+    is_odd = told not in ({"prompt_tokens": n, "completion_tokens": 1} for n in (1.5, "1"))
+    assert ("'fake' told an odd usage" in caplog.text) is is_odd
 
 
 @pytest.mark.parametrize(
@@ -71,9 +77,11 @@ async def test_usage_that_cannot_be_is_refused(ask, told):
     ],
 )
 async def test_a_refusal_says_its_status_and_whether_to_retry(ask, status, retryable):
-    with pytest.raises(ProviderError, match="refused by the fake") as caught:
+    with pytest.raises(ProviderError, match=f"status {status}") as caught:
         await ask(behaviour=Behaviour(status=status))
     assert (caught.value.status, caught.value.retryable) == (status, retryable)
+    assert ("refused by the fake" in str(caught.value)) == (status in (400, 422))
+    assert "refused by the fake" in caught.value.detail
     assert type(caught.value) is ProviderError
     assert retry_after(caught.value) is None
     assert ProviderError("another").retryable is True
@@ -215,7 +223,7 @@ async def test_a_connection_that_is_not_accepted_times_out():
             base_url=f"http://127.0.0.1:{port}/v1", models=("m",), connect_timeout_seconds=0.2
         )
         upstream = Upstream("far", settings)
-        with pytest.raises(ProviderTimeout, match=r"Connect.*0\.2 to connect"):
+        with pytest.raises(ProviderTimeout, match=r"connecting.*0\.2 to connect"):
             await anext(OpenAICompatibleModel(INFO, upstream, "m").stream(HELLO))
         await upstream.aclose()
         for each in waiting:
@@ -234,9 +242,12 @@ async def test_an_error_inside_a_stream_is_an_error(ask):
         return b"data: " + json.dumps({"error": {"message": "overloaded", "code": code}}).encode() + b"\n\n"
 
     for code, retryable in ((503, True), (400, False), ("server_error", True), (99, True)):
-        with pytest.raises(ProviderError, match="overloaded") as caught:
+        with pytest.raises(ProviderError, match="'fake'") as caught:
             await ask(behaviour=Behaviour(raw=event(code)))
         assert caught.value.retryable is retryable
+        assert caught.value.may_bill is MayBill.DELIVERED
+        assert "overloaded" not in str(caught.value)
+        assert "overloaded" in caught.value.detail
 
 
 @given(

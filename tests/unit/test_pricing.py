@@ -1,6 +1,7 @@
 """Quotes before, costs after: against a reference in fractions."""
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from prepaid.errors import InsufficientFee
-from prepaid.pricing import affordable_output, check_fee, cost, quote, units_of
+from prepaid.pricing import affordable_output, check_fee, check_offer, cost, quote, units_of
 from prepaid.records import Price, PriceTier, Unit, Usage
 
 rates = st.integers(0, 5) | st.integers(0, 10**9)
@@ -19,12 +20,22 @@ million = 1_000_000
 @st.composite
 def prices(draw, unit=None):
     thresholds = [0, *sorted(draw(st.sets(st.integers(1, 15) | st.integers(1, 10**6), max_size=3)))]
-    tiers = tuple(PriceTier(threshold, *(draw(rates) for _ in range(4))) for threshold in thresholds)
-    return Price("USD", unit or draw(st.sampled_from(Unit)), tiers, draw(st.integers(0, 10**6)))
+    tiers = tuple(
+        PriceTier(threshold, *(draw(rates) for _ in range(4)), draw(st.none() | rates))
+        for threshold in thresholds
+    )
+    return Price(
+        "USD",
+        unit or draw(st.sampled_from(Unit)),
+        tiers,
+        draw(st.integers(0, 10**6)),
+        per_search=draw(st.integers(0, 10**6)),
+        searches_max=draw(st.integers(0, 20)),
+    )
 
 
 @st.composite
-def usages(draw, input_max, output_max):
+def usages(draw, input_max, output_max, searches_max=20):
     """Any usage within the limits, sensible or not: cached tokens may be claimed beyond the input."""
     return Usage(
         input_tokens=draw(st.integers(0, input_max)),
@@ -33,6 +44,8 @@ def usages(draw, input_max, output_max):
         cache_write_tokens=draw(st.integers(0, 2 * input_max)),
         input_bytes=draw(st.integers(0, input_max)),
         output_bytes=draw(st.integers(0, output_max)),
+        cache_write_1h_tokens=draw(st.integers(0, 2 * input_max)),
+        searches=draw(st.integers(0, searches_max)),
     )
 
 
@@ -48,17 +61,21 @@ def exact_cost(price, usage):
         billed = [
             (used_in - written - read, tier.input_per_million),
             (read, tier.cache_read_per_million),
-            (written, tier.cache_write_per_million),
         ]
+        hour = min(usage.cache_write_1h_tokens, written)
+        dear = tier.cache_write_1h_per_million
+        dear = tier.cache_write_per_million if dear is None else dear
+        billed += [(written - hour, tier.cache_write_per_million), (hour, dear)]
     billed.append((used_out, tier.output_per_million))
-    return price.per_request + sum(Fraction(count * rate, million) for count, rate in billed)
+    fees = price.per_request + usage.searches * price.per_search
+    return fees + sum(Fraction(count * rate, million) for count, rate in billed)
 
 
 @given(st.data(), prices(), units, units)
 def test_no_usage_within_a_quote_costs_more_than_the_quote(data, price, input_units, output_units):
-    """Spec A10, D1: the hold is the worst case, in every tier and with every use of the cache."""
+    """Spec A10, D1, P11: the hold is the worst case, in every tier, with every use of the cache, all searches."""
     quoted = quote("m", price, input_units, output_units)
-    usage = data.draw(usages(input_units, output_units))
+    usage = data.draw(usages(input_units, output_units, price.searches_max))
     assert 0 <= cost(price, usage) <= quoted.amount
     assert quoted.minimum <= quoted.amount
 
@@ -206,3 +223,41 @@ def test_a_fee_below_the_models_price_is_refused():
     with pytest.raises(InsufficientFee, match=r"fee per response byte of 9 .* price of 10") as refused:
         check_fee(9, 10, "fee per response byte")
     assert (refused.value.offered, refused.value.price) == (9, 10)
+
+
+SEARCHING = Price(
+    "USD",
+    Unit.TOKEN,
+    (PriceTier(0, 3 * million, 15 * million, 300_000, 3_750_000, 6 * million),),
+    per_request=5_000,
+    per_search=10_000,
+    searches_max=3,
+)
+
+
+def test_searches_and_the_hour_in_the_cache_have_prices_of_their_own():
+    """Spec P11."""
+    written = Usage(
+        100, 10, cache_read_tokens=40, cache_write_tokens=50, cache_write_1h_tokens=20, searches=2
+    )
+    tokens = 10 * 3 + 40 * 0.3 + 30 * 3.75 + 20 * 6 + 10 * 15
+    assert cost(SEARCHING, written) == 5_000 + 2 * 10_000 + math.ceil(tokens)
+    quoted = quote("m", SEARCHING, 100, 10)
+    assert quoted.amount == 5_000 + 3 * 10_000 + 100 * 6 + 10 * 15
+    assert quoted.minimum == 5_000 + 3 * 10_000 + 100 * 6 + 15
+    assert affordable_output(quoted, quoted.minimum) == 1
+    by_the_byte = replace(SEARCHING, unit=Unit.BYTE)
+    assert cost(by_the_byte, Usage(input_bytes=1, searches=1)) == 5_000 + 10_000 + 3
+
+
+def test_an_hour_costs_what_minutes_do_where_nobody_says_otherwise():
+    tier = PriceTier(0, 1, 1, 1, 7)
+    assert tier.hour_write_per_million == 7
+    assert replace(tier, cache_write_1h_per_million=0).hour_write_per_million == 0
+
+
+def test_a_fee_that_pays_for_no_search_is_refused_where_searches_cost():
+    """Spec A11, P11."""
+    asked = Price("USD", Unit.BYTE, Price.flat("USD", Unit.BYTE, 1, 1).tiers, per_search=1, searches_max=1)
+    with pytest.raises(InsufficientFee, match="fee per search"):
+        check_offer(Price.fee("USD", 1, 1, 1), asked, 1)

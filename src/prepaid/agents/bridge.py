@@ -139,7 +139,8 @@ def paid_model(turns: Turns, payer: Payer, models: tuple[Model, ...]) -> Bridged
     """
 
     async def ask(request: ChatRequest, _: str | None) -> AsyncGenerator[Piece]:
-        async with aclosing(turns.stream(Question(payer, request, models))) as pieces:
+        answered = turns.stream(Question(payer, request, models))
+        async with aclosing(turns.meter.underway.stream(answered)) as pieces:
             async for piece in pieces:
                 yield piece
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
@@ -96,15 +96,14 @@ class MeteredModel(WrapperModel):
             InvalidRequestError: extra fields that say again what was quoted.
             PrepaidError: as ``Meter.open``.
         """
-        call, settings = await self._open(messages, model_settings, model_request_parameters)
-        try:
-            response = await self.wrapped.request(messages, settings, model_request_parameters)
-            usage = call.usage_of_response(response, is_whole=True)
-        except BaseException:
-            await call.paid.abandon()
-            raise
-        await call.paid.settle(usage)
-        return response
+        with self._meter.underway.step():
+            call, settings = await self._open(messages, model_settings, model_request_parameters)
+            try:
+                response = await self.wrapped.request(messages, settings, model_request_parameters)
+                await call.paid.settle(call.usage_of_response(response, is_whole=True))
+            finally:
+                await call.paid.abandon()
+            return response
 
     @asynccontextmanager
     async def request_stream(
@@ -115,15 +114,15 @@ class MeteredModel(WrapperModel):
         run_context: RunContext[Any] | None = None,
     ) -> AsyncGenerator[StreamedResponse]:
         """The wrapped model's answer as it comes, paid as far as it was delivered; raises as ``request``."""
-        call, settings = await self._open(messages, model_settings, model_request_parameters)
-        try:
-            async with self.wrapped.request_stream(
-                messages, settings, model_request_parameters, run_context
-            ) as stream:
-                call.follow(stream)
-                yield stream
-        finally:
-            await call.close()
+        async with AsyncExitStack() as opened:
+            with self._meter.underway.step():
+                call, settings = await self._open(messages, model_settings, model_request_parameters)
+                opened.push_async_callback(call.close)
+                stream = await opened.enter_async_context(
+                    self.wrapped.request_stream(messages, settings, model_request_parameters, run_context)
+                )
+            call.follow(stream)
+            yield stream
 
     async def compact_messages(
         self,
@@ -183,7 +182,7 @@ class _Call:
         self.stream = stream
         events = stream._get_event_iterator  # noqa: SLF001 -- what pydantic-ai has models implement
 
-        async def counted() -> AsyncIterator[ModelResponseStreamEvent]:
+        async def counted() -> AsyncGenerator[ModelResponseStreamEvent]:
             try:
                 async for event in events():
                     self.output_bytes += _event_bytes(event)
@@ -194,11 +193,20 @@ class _Call:
             except Exception:
                 self.has_failed = True
                 raise
+            except BaseException:  # nobody reads on: it was closed, cancelled, or stopped with all others
+                await self.close()
+                raise
 
-        stream._get_event_iterator = counted  # type: ignore[method-assign]  # noqa: SLF001
+        underway = self.paid.meter.underway
+        stream._get_event_iterator = lambda: underway.stream(counted())  # type: ignore[method-assign]  # noqa: SLF001
 
     async def close(self) -> None:
-        """Settle what was delivered; what failed by itself, or delivered nothing, costs nothing."""
+        """Settle what was delivered; what failed by itself, or delivered nothing, costs nothing.
+
+        Doing it again does nothing.
+        """
+        if self.paid.is_resolved:
+            return
         response = None if self.stream is None or self.has_failed else self.stream.get()
         try:
             if response is not None and (response.parts or response.state == "complete"):

@@ -53,6 +53,7 @@ class _Step(PaidCall):
     """A paid call that is settled later than it is answered; until then the ledger knows what it costs."""
 
     is_answered: bool = False
+    unpaid: int = 0
 
     @classmethod
     def of(cls, call: PaidCall) -> _Step:
@@ -69,23 +70,27 @@ class _Step(PaidCall):
         quoted: Quote | None = None,
         turn: Turn | None = None,  # noqa: ARG002 -- the tab saves the turn
         response: str | None = None,  # noqa: ARG002 -- a step has no key of the caller's
+        unpaid: int = 0,
+        exposure: int = 0,
     ) -> Settled:
         """Remember what to capture; ``pay`` captures it."""
         self.usage = usage
+        self.unpaid = unpaid
+        self.exposure += exposure
         self.quoted = quoted or self.quoted
         self.is_answered = True
         cost = pricing.cost(self.quoted.price, usage)
         captured = min(cost, self.granted)
         return Settled(self.key, captured, self.granted - captured, cost - captured, 0)
 
-    async def abandon(self) -> None:
+    async def abandon(self, exposure: int | None = None) -> None:
         """Release the hold, unless there is an answer to pay for."""
         if not self.is_answered:
-            await PaidCall.abandon(self)
+            await PaidCall.abandon(self, exposure)
 
     async def pay(self, turn: Turn | None = None) -> Settled:
         """Capture, and save the turn."""
-        return await PaidCall.settle(self, self.usage, turn=turn)
+        return await PaidCall.settle(self, self.usage, turn=turn, unpaid=self.unpaid)
 
 
 @dataclass(slots=True, eq=False)

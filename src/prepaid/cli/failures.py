@@ -65,6 +65,8 @@ def report(
 
     out = console(stderr=True)
     out.print(Text.assemble(("✗ ", "bold red"), (plain(_what(error, asset)), "bold")), soft_wrap=True)
+    if isinstance(error, errors.ProviderError) and error.detail:  # whoever sits here is the operator
+        out.print(Text(f"  {plain(error.detail)}"), soft_wrap=True)
     if remedy:
         out.print(Text(f"  {plain(remedy)}"), soft_wrap=True)
 

@@ -14,11 +14,15 @@ from pydantic_core import ErrorDetails
 
 from prepaid.errors import ConfigError
 
-__all__ = ["ENV_PREFIX", "explain", "read_toml", "where"]
+__all__ = ["ENV_PREFIX", "QUERIES_SHOWN", "explain", "masked_url", "read_toml", "where"]
 
 ENV_PREFIX: Final = "PREPAID_"
 _VALUE_LENGTH_MAX: Final = 80
 _SHOWN_MAX: Final = 5
+_MASK: Final = "***"
+
+QUERIES_SHOWN: Final = frozenset({"api-version"})
+"""All parts of a URL's query that are no secret."""
 
 Location = tuple[str, ...]
 
@@ -79,11 +83,24 @@ def _location(detail: ErrorDetails) -> Location:
 def _value(detail: ErrorDetails, location: Location) -> str:
     """`` is <value>`` where a scalar can be shown; keys and URLs with credentials never are."""
     value = detail.get("ctx", {}).get("value", detail["input"])
-    shown = repr(value)[:_VALUE_LENGTH_MAX]
     secret = "key" in location[-1] if location else True
-    if secret or "@" in shown or not isinstance(value, str | int | float):
+    if secret or not isinstance(value, str | int | float) or not {"@", "?"}.isdisjoint(str(value)):
         return ""
-    return f" is {shown}"
+    return f" is {repr(value)[:_VALUE_LENGTH_MAX]}"
+
+
+def masked_url(url: str) -> str:
+    """``url`` without its credentials, and without the values of its query."""
+    head, mark, query = url.partition("?")
+    scheme, slashes, rest = head.rpartition("://")
+    credentials, at, place = rest.rpartition("@")
+    shown = scheme + slashes + (f"{_MASK}@" if at and credentials else "") + place
+    if not mark:
+        return shown
+    pairs = [pair.partition("=") for pair in query.split("&")]
+    return f"{shown}?" + "&".join(
+        f"{name}={value if name in QUERIES_SHOWN else _MASK}" for name, _, value in pairs
+    )
 
 
 def where(location: Location, path: Path | None, arguments: Mapping[str, Any]) -> str:

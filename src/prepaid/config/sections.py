@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal, Self
@@ -18,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from prepaid.config.problems import masked_url
 from prepaid.money import AMOUNT_MAX
 from prepaid.records import Api, Unit
 
@@ -71,9 +73,15 @@ def _above_zero(value: timedelta) -> timedelta:
 def _http_url(value: str) -> str:
     if not value.startswith(("http://", "https://")):
         raise ValueError("it must start with http:// or https://")
-    parts = urlsplit(value)  # refuses a malformed host by itself
-    if not parts.hostname or parts.port == 0:
+    try:
+        parts = urlsplit(value)
+        is_reachable = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # its words quote the URL, which may have a password in it
+        is_reachable = False
+    if not is_reachable:
         raise ValueError("it names no host and port that can be reached")
+    if "#" in value:
+        raise ValueError("it has a fragment (#…), which is never sent")
     return value.rstrip("/")
 
 
@@ -109,7 +117,8 @@ class GatewaySettings(Section):
     """``[gateway]``: where ``prepaid serve`` listens, and what one client may ask of it.
 
     Counts are for each worker process. ``metrics`` says who may read ``/metrics``: who has the operator's
-    key, who connects from this machine, anyone, or nobody.
+    key, who connects from this machine, anyone, or nobody. ``drain_seconds`` is how long an answer is read on
+    whose client has left before anything of it could be seen.
     """
 
     host: str = Field(default="127.0.0.1", min_length=1)
@@ -117,6 +126,7 @@ class GatewaySettings(Section):
     workers: int = Field(default=1, ge=1, le=256)
     grace_seconds: Seconds = 30.0
     body_bytes_max: Count = 32 * 1024 * 1024
+    body_values_max: int = Field(default=400_000, ge=1_000)
     head_bytes_max: int = Field(default=32 * 1024, ge=1024)
     headers_max: int = Field(default=100, ge=10)
     head_seconds: Seconds = 10.0
@@ -125,6 +135,7 @@ class GatewaySettings(Section):
     keep_alive_seconds: Seconds = 75.0
     connections_max: Count = 4096
     requests_per_key_max: Count = 1024
+    drain_seconds: Seconds = 600.0
     metrics: Literal["operator", "loopback", "anyone", "nobody"] = "operator"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -202,7 +213,8 @@ class UpstreamSettings(Section):
     """``[upstreams.NAME]``: an OpenAI-compatible API and the models it answers for.
 
     ``models`` are served under their own names. A name that starts with ``prefix`` is sent there
-    without it. ``fallbacks`` are tried, in order, for models without an entry in ``[fallbacks]``.
+    without it. ``base_url`` may have a query, which stays after the path, and credentials; neither is shown.
+    ``fallbacks`` are tried, in order, for models without an entry in ``[fallbacks]``.
     ``bytes_per_token`` divides the request's UTF-8 bytes into the input bound that is held for;
     1 is provable for any byte-level tokenizer, more is your promise. ``image_tokens_max`` is yours, too: no
     image sent there costs more tokens.
@@ -215,15 +227,21 @@ class UpstreamSettings(Section):
     prefix: str | None = Field(default=None, min_length=1)
     provider: str | None = None
     """Whose prices in the price book hold; by default the one that ``base_url`` or NAME belongs to."""
-    timeout_seconds: Seconds = 60.0
+    timeout_seconds: Seconds = 600.0
+    """Until it answers, and between two pieces: models think long, and a plain answer comes all at once."""
     connect_timeout_seconds: Seconds = 10.0
     retries_max: int = Field(default=2, ge=0, le=20)
     circuit_failures: Count = 10
     circuit_seconds: Seconds = 5.0
+    circuit_payers: Count = 3
+    """From so many payers the failures must come, before more are left alone than those who had them."""
     fallbacks: tuple[str, ...] = ()
     bytes_per_token: Count = 1
     image_tokens_max: Tokens | None = None
     output_limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    stops_when_left: bool = False
+    """Whether the provider stops to generate, and to bill, when its connection is closed: your promise, too.
+    Else the rest of the hold is booked as exposure where a stream is left."""
 
     @model_validator(mode="after")
     def _reachable_and_keyed(self) -> Self:
@@ -236,7 +254,14 @@ class UpstreamSettings(Section):
         secret = self.secret()
         if secret is not None and not (secret.isascii() and secret.isprintable()):
             raise ValueError("its API key has characters that no HTTP header can carry")
+        if secret is not None and "@" in urlsplit(self.base_url).netloc:
+            raise ValueError("it has both an API key and credentials in its base_url; keep one")
         return self
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """All settings but the credentials in ``base_url``."""
+        for name, value in super().__repr_args__():
+            yield name, masked_url(value) if name == "base_url" else value
 
     def secret(self) -> str | None:
         """The API key in clear, for the request header only; ``None`` where none is configured."""

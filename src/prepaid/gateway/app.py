@@ -16,6 +16,7 @@ from prepaid.gateway.failures import defect, send_failure
 from prepaid.gateway.parts import Parts
 from prepaid.gateway.protocol import Watch
 from prepaid.gateway.routes import Router
+from prepaid.models.failures import request_id
 
 __all__ = ["Gateway"]
 
@@ -93,6 +94,7 @@ class Gateway:
         assert task is not None
         began = perf_counter()
         self._running[request] = task
+        request_id.set(request.id)  # of this task, and of those that it makes
         try:
             await self._parts.workspace.store.aside(self._answer(request))
         except ClientGone:
@@ -106,6 +108,7 @@ class Gateway:
 
     async def _answer(self, request: Request) -> None:
         try:
+            request.check_head()
             if request.path.startswith(_REST):
                 await self._rest(*request.hand_over())
                 request.route = request.route or _template(request.scope)
@@ -113,6 +116,7 @@ class Gateway:
                 await self._router.find(request)(request, self._parts)
         except PrepaidError as error:
             if not request.status:
+                await request.discard(self._settings.gateway.body_bytes_max)
                 await send_failure(request, error)
         except ClientGone:
             raise

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Final
 
-from prepaid.errors import ValueTooLarge
+from prepaid.errors import InvalidRequestError, ValueTooLarge
+from prepaid.gateway.codings import unpacking
 from prepaid.records import Usage
 
 __all__ = [
@@ -34,6 +36,24 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 REQUEST: Final = "prepaid.request"
 _JSON: Final[Header] = (b"content-type", b"application/json")
+_ONCE: Final = (
+    b"authorization",
+    b"content-encoding",
+    b"content-length",
+    b"content-type",
+    b"idempotency-key",
+    b"transfer-encoding",
+    b"x-prepaid-chat",
+    b"x-prepaid-lease",
+    b"x-prepaid-receipt",
+    b"x-prepaid-session",
+)
+"""Of two, a proxy in front of us could believe the one and we the other."""
+_ALWAYS: Final[tuple[Header, ...]] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+)
+"""What every reply has. No answer of ours is for the next one who asks, nor another type than it says."""
 
 
 def to_json(value: Mapping[str, Any] | Sequence[Any]) -> bytes:
@@ -42,6 +62,11 @@ def to_json(value: Mapping[str, Any] | Sequence[Any]) -> bytes:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
     except UnicodeEncodeError:
         return json.dumps(value, separators=(",", ":")).encode()
+
+
+_DISCARD_SECONDS: Final = 10.0
+_PAUSE_SECONDS: Final = 0.5
+"""After which a client that sends nothing is taken to wait for an answer."""
 
 
 class ClientGone(Exception):
@@ -116,21 +141,40 @@ class Request:
         return address[0] if address else ""
 
     def header(self, name: bytes) -> bytes | None:
-        """The first header of this name, which is given in lower case."""
+        """The first header of this name, which is given in lower case (``check_head``: the only one)."""
         if self._headers is None:
             self._headers = dict(reversed(self.scope["headers"]))
         return self._headers.get(name)
 
+    def check_head(self) -> None:
+        """Refuse what must not be sent twice.
+
+        Raises:
+            InvalidRequestError: such a header was.
+        """
+        headers = self.scope["headers"]
+        if self._headers is not None and len(self._headers) == len(headers):
+            return
+        names = [name for name, _ in headers]
+        for name in _ONCE:
+            if names.count(name) > 1:
+                told = name.decode().title()
+                raise InvalidRequestError(
+                    f"The request has {names.count(name)} headers {told}.", remedy=f"Send {told} once."
+                )
+
     async def body(self, limit: int) -> bytes:
-        """The whole body, at most ``limit`` bytes. Can be read once.
+        """The whole body, unpacked, at most ``limit`` bytes. Can be read once.
 
         Raises:
             ValueTooLarge: it is longer, or says that it will be.
+            CodingNotSupported, InvalidRequestError: it is packed in a way that is not read here, or wrongly.
             ClientGone: the client hung up, or was too slow.
         """
         declared = self.header(b"content-length")
         if declared is not None and declared.isdigit() and int(declared) > limit:
             raise ValueTooLarge("the request's body", int(declared), limit)
+        packed = unpacking(self.header(b"content-encoding"), limit)
         parts: list[bytes] = []
         size, more = 0, True
         while more:
@@ -141,10 +185,33 @@ class Request:
             size += len(part)
             if size > limit:
                 raise ValueTooLarge("the request's body", size, limit)
-            parts.append(part)
+            parts.append(part if packed is None else await asyncio.to_thread(packed.feed, part))
             more = message.get("more_body", False)
         self._is_read = True
+        if packed is not None and size:
+            packed.end()
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def discard(self, limit: int) -> None:
+        """Read what comes of a body that nobody wants, at most ``limit`` bytes of it.
+
+        A client that is still sending when its connection is closed never sees why. One that waits for our
+        word before it sends is not waited for.
+        """
+        if self.header(b"expect") is not None:
+            return
+        left = limit
+        try:
+            async with asyncio.timeout(_DISCARD_SECONDS):
+                while self._announces_body() and not self._is_read and left > 0:
+                    async with asyncio.timeout(_PAUSE_SECONDS):
+                        message = await self._receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGone
+                    left -= len(message.get("body", b""))
+                    self._is_read = not message.get("more_body", False)
+        except TimeoutError:
+            return
 
     async def gone(self) -> None:
         """Returns when the client has hung up or the reply has ended. To be called after ``body``."""
@@ -154,7 +221,7 @@ class Request:
                 return
 
     async def reply(self, status: int, headers: Sequence[Header], body: bytes) -> None:
-        """The whole reply at once; ``content-length`` and ``x-request-id`` are added."""
+        """The whole reply at once; ``content-length`` and what ``start`` adds are added."""
         await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])
         await self._end(body)
 
@@ -165,9 +232,12 @@ class Request:
         await self.reply(status, [_JSON, *headers], to_json(value))
 
     async def start(self, status: int, headers: Sequence[Header]) -> None:
-        """Status and headers of a reply whose body comes in chunks; ``x-request-id`` is added."""
+        """Status and headers of a reply whose body comes in chunks.
+
+        ``x-request-id`` is added, and that nobody may keep it or take it for another type.
+        """
         self.status = status
-        sent = [*headers, (b"x-request-id", self.id.encode())]
+        sent = [*headers, (b"x-request-id", self.id.encode()), *_ALWAYS]
         if not self._is_read and self._announces_body():
             sent.append((b"connection", b"close"))  # nobody will read the rest of this request
         await self._send({"type": "http.response.start", "status": status, "headers": sent})
@@ -187,7 +257,7 @@ class Request:
     def hand_over(self) -> tuple[Scope, Receive, Send]:
         """For another ASGI application to answer, which finds this request in its scope, under ``REQUEST``.
 
-        Its reply gets ``x-request-id`` too.
+        Its reply gets what ``start`` adds, too.
         """
         self.scope[REQUEST] = self
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from prepaid.errors import AuthenticationError, InvalidRequestError, ModelNotAllowed, PermissionDenied
+from prepaid.errors import AuthenticationError, InvalidRequestError, PermissionDenied
 from prepaid.gateway.asgi import Request
 from prepaid.meter import Payer
-from prepaid.records import ApiKeyRecord, KeyKind
+from prepaid.records import ApiKeyRecord, KeyKind, KeyLimits
 from prepaid.sessions.key_ring import payer_of
 from prepaid.sessions.leased import LeasedSession
 from prepaid.sessions.manager import SessionManager
@@ -51,9 +51,7 @@ class SessionCaller:
         Raises:
             ModelNotAllowed: it has a list of models without this one.
         """
-        allowed = self.payer.models
-        if allowed is not None and name not in allowed:
-            raise ModelNotAllowed(name, allowed)
+        KeyLimits(self.payer.models).check_models((name,))
 
 
 class Callers:

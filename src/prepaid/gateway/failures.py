@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from prepaid import errors
-from prepaid.errors import InsufficientFunds, PrepaidError
+from prepaid.errors import InsufficientFunds, PrepaidError, ProviderError, ProviderFault
 from prepaid.gateway.asgi import Header, Request, to_json
 
 __all__ = [
@@ -27,6 +27,7 @@ STATUS: Final[dict[type[PrepaidError], int]] = {
     errors.ValueTooLarge: 413,
     errors.ModelNotSupported: 404,
     errors.MethodNotAllowed: 405,
+    errors.CodingNotSupported: 415,
     errors.TransitionRefused: 409,
     errors.AuthenticationError: 401,
     errors.PermissionDenied: 403,
@@ -44,6 +45,7 @@ STATUS: Final[dict[type[PrepaidError], int]] = {
     errors.StoreCorrupted: 500,
     errors.StoreTooNew: 500,
     errors.SessionDataUnreadable: 500,
+    errors.ManagerClosed: 503,
     errors.GatewayStopping: 503,
     errors.StatementInvalid: 422,
     errors.ConfigError: 500,
@@ -55,11 +57,14 @@ _OPENAI_CODES: Final[dict[type[PrepaidError], str]] = {
     errors.InsufficientFunds: "insufficient_quota",
     errors.ModelNotSupported: "model_not_found",
     errors.ConcurrencyLimitReached: "rate_limit_exceeded",
+    errors.TooManyFailedKeys: "rate_limit_exceeded",
 }
+_RATE: Final = "rate_limit_exceeded"
 _OPENAI_PARAMETERS: Final[dict[type[PrepaidError], str]] = {errors.ModelNotSupported: "model"}
 _OPENAI_TYPES: Final = {401: "authentication_error", 402: "insufficient_quota", 429: "rate_limit_error"}
-_CLIENTS_FAULT: Final = (400, 413, 415, 422)
-"""What an upstream refuses with these is wrong with the request; with any other, with it or with us."""
+_PROVIDERS: Final = {ProviderFault.RATE: 429, ProviderFault.QUOTA: 503}
+"""Statuses by who can do something about it; where the request itself is at fault, the provider's own."""
+_OVERLOADED: Final = (503, 529)
 _HELD_IN_FLIGHT: Final = "funds_held_in_flight"
 _NO_RETRY: Final[Header] = (b"x-should-retry", b"false")
 _PROBLEM: Final[Header] = (b"content-type", b"application/problem+json")
@@ -70,8 +75,8 @@ def status_of(error: PrepaidError) -> int:
     """The HTTP status: 429 instead of 402 where requests in flight hold what is missing."""
     if _is_held(error):
         return int(HTTPStatus.TOO_MANY_REQUESTS)
-    if isinstance(error, errors.ProviderError) and error.status in _CLIENTS_FAULT:
-        return error.status
+    if isinstance(error, ProviderError) and (status := _provider_status(error)) is not None:
+        return status
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
@@ -85,6 +90,8 @@ def headers_of(error: PrepaidError) -> list[Header]:
     headers = [_retry_after(error) if is_retryable(error) else _NO_RETRY]
     if isinstance(error, errors.MethodNotAllowed):
         headers.append((b"allow", ", ".join(error.allowed).encode()))
+    if isinstance(error, errors.CodingNotSupported):
+        headers.append((b"accept-encoding", ", ".join(error.allowed).encode()))
     if isinstance(error, errors.AuthenticationError):
         headers.append((b"www-authenticate", b'Bearer realm="prepaid"'))
     return headers
@@ -98,10 +105,10 @@ def openai_failure(error: PrepaidError) -> dict[str, Any]:
         "message": str(error),
         "type": _OPENAI_TYPES.get(status) or _openai_type(status),
         "param": _first(_OPENAI_PARAMETERS, error),
-        "code": _HELD_IN_FLIGHT if _is_held(error) else _first(_OPENAI_CODES, error) or error.code,
+        "code": _openai_code(error),
         "prepaid": own | _numbers(error),
     }
-    if isinstance(error, errors.ProviderError) and status in _CLIENTS_FAULT:
+    if isinstance(error, ProviderError):
         told |= error.told
     return {"error": told}
 
@@ -137,13 +144,33 @@ async def send_failure(request: Request, error: PrepaidError) -> None:
     await request.reply(status, [_PROBLEM, *headers], to_json(problem(error, request.id)))
 
 
+def _provider_status(error: ProviderError) -> int | None:
+    """``None``: the class has it."""
+    if error.fault is ProviderFault.REQUEST:
+        return error.status
+    if error.status in _OVERLOADED and error.fault is ProviderFault.PROVIDER:
+        return int(HTTPStatus.SERVICE_UNAVAILABLE)
+    return _PROVIDERS.get(error.fault)
+
+
 def _retry_after(error: PrepaidError) -> Header:
-    seconds = error.after_seconds if isinstance(error, errors.UpstreamUnavailable) else 1
-    return b"retry-after", b"%d" % max(math.ceil(seconds), 1)
+    """What a provider asks for is what its client is told."""
+    seconds = None
+    if isinstance(error, ProviderError | errors.TooManyFailedKeys):
+        seconds = error.after_seconds
+    return b"retry-after", b"%d" % max(math.ceil(seconds or 1), 1)
 
 
 def _is_held(error: PrepaidError) -> bool:
     return isinstance(error, InsufficientFunds) and error.is_held
+
+
+def _openai_code(error: PrepaidError) -> str:
+    if _is_held(error):
+        return _HELD_IN_FLIGHT
+    if isinstance(error, ProviderError) and error.fault is ProviderFault.RATE:
+        return _RATE
+    return _first(_OPENAI_CODES, error) or error.code
 
 
 def _openai_type(status: int) -> str:
@@ -156,5 +183,7 @@ def _first(table: dict[type[PrepaidError], str], error: PrepaidError) -> str | N
 
 def _numbers(error: PrepaidError) -> dict[str, Any]:
     """What the error was made with, for programs: the amounts, the limit, the id."""
+    if isinstance(error, ProviderError):  # the rest of it is between the provider and the operator
+        return {} if error.after_seconds is None else {"after_seconds": error.after_seconds}
     shown = {name: value for name, value in vars(error).items() if isinstance(value, int | str)}
     return {name: value for name, value in shown.items() if name not in {"what", "remedy", "status"}}

@@ -24,12 +24,12 @@ async def _alive(request: Request, _: Parts) -> None:
 
 
 async def _ready(request: Request, parts: Parts) -> None:
-    """The database answers.
+    """The database answers, and can be written.
 
     Raises:
-        StoreError: it does not; a load balancer then sends requests elsewhere.
+        StoreError: it does not, or cannot; a load balancer then sends requests elsewhere.
     """
-    await parts.workspace.store.ask(lambda reads: reads.settings())
+    await parts.readiness.check()
     await request.reply_json(200, {"status": "ready"})
 
 

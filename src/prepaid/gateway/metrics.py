@@ -57,8 +57,12 @@ class Metrics:
         )
         requests = counter("http_requests", "Requests answered.", "method", "route", "status")
         captured = counter("captured_base_units", "What requests cost.", "model")
-        shortfall = counter("shortfall_base_units", "Billed above the hold: our loss.", "model")
-        exposure = counter("exposure_base_units", "Delivered but not paid for: our loss.", "model")
+        shortfall = counter(
+            "shortfall_base_units", "Billed by providers above what was paid: the operator's loss.", "model"
+        )
+        exposure = counter(
+            "exposure_base_units", "What providers may bill and nobody pays: the operator's loss.", "model"
+        )
         units = counter("model_units", "Tokens or bytes paid for.", "model", "direction")
         # Looking a label up costs twice what counting does, and every request counts six times.
         self._requests = functools.cache(requests.labels)
@@ -68,6 +72,7 @@ class Metrics:
         self._exposure = functools.cache(exposure.labels)
         self._units = functools.cache(units.labels)
         self._upstream_failures = counter("upstream_failures", "Attempts that failed.", "upstream")
+        self._odd_usages = counter("upstream_odd_usages", "Usages told that cannot be.", "upstream")
         self._circuit_open = gauge("upstream_circuit_open", "1 where an upstream is left alone.", "upstream")
         self._in_flight = gauge("http_requests_in_flight", "Requests being answered.")
         self._streams = gauge("http_streams_in_flight", "Those of them that stream.")
@@ -75,6 +80,7 @@ class Metrics:
         self._holds = gauge("holds_running", "Holds with a model call behind them.")
         self._queue = gauge("store_queue", "Changes waiting for the database.")
         self._failures_told: dict[str, int] = {}
+        self._odd_usages_told: dict[str, int] = {}
 
     def note(self, request: Request, seconds: float) -> None:
         """A request is answered. A reply that never began counts as status 499."""
@@ -89,6 +95,7 @@ class Metrics:
             return
         self._captured(work.model).inc(settled.captured)
         self._shortfall(work.model).inc(settled.shortfall)
+        self._exposure(work.model).inc(work.exposure)
         self._units(work.model, "input").inc(work.input_units)
         self._units(work.model, "output").inc(work.output_units)
 
@@ -104,6 +111,8 @@ class Metrics:
             self._circuit_open.labels(name).set(circuit.is_open)
             self._upstream_failures.labels(name).inc(circuit.failures - self._failures_told.get(name, 0))
             self._failures_told[name] = circuit.failures
+            self._odd_usages.labels(name).inc(upstream.odd_usages - self._odd_usages_told.get(name, 0))
+            self._odd_usages_told[name] = upstream.odd_usages
 
     def told(self) -> bytes:
         """All numbers of all workers in Prometheus' text format. Reads files; run it in a thread."""

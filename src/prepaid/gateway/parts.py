@@ -11,9 +11,11 @@ from prepaid.config import Settings, TelemetrySettings
 from prepaid.errors import ConfigError
 from prepaid.gateway.asgi import Request
 from prepaid.gateway.callers import Callers
+from prepaid.gateway.heavy import Heavy
 from prepaid.gateway.limits import Slots
 from prepaid.gateway.logs import AccessLog
 from prepaid.gateway.metrics import Metrics
+from prepaid.gateway.readiness import Readiness
 from prepaid.sessions.manager import SessionManager
 from prepaid.sessions.workspace import Workspace
 
@@ -36,6 +38,8 @@ class Parts:
     callers: Callers
     slots: Slots
     """Requests in flight, by key."""
+    heavy: Heavy
+    readiness: Readiness
     metrics: Metrics
     access_log: AccessLog
     tracing: Tracing | None
@@ -47,7 +51,11 @@ class Parts:
         manager = SessionManager(settings=settings)
         slots = Slots(settings.gateway.requests_per_key_max)
         metrics = Metrics()
-        parts = cls(settings, manager, Callers(manager), slots, metrics, AccessLog(), tracing)
+        readiness = Readiness(manager._workspace.store)  # noqa: SLF001 -- as below
+        heavy = Heavy(manager._workspace, settings.gateway.body_values_max)  # noqa: SLF001 -- as below
+        parts = cls(
+            settings, manager, Callers(manager), slots, heavy, readiness, metrics, AccessLog(), tracing
+        )
         parts.workspace.meter.listener = metrics.note_settled
         return parts
 
@@ -65,6 +73,7 @@ class Parts:
 
     async def aclose(self) -> None:
         """Stop what runs in the background, close the database, and write and send what is left to tell."""
+        await self.readiness.aclose()
         await self.manager.shutdown()
         if self.tracing is not None:
             await asyncio.to_thread(self.tracing.close)

@@ -272,6 +272,7 @@ class GuardedProtocol(HttpToolsProtocol):
         text = (message or status.phrase).encode()
         head = (
             b"HTTP/1.1 %d %s\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
+            b"x-content-type-options: nosniff\r\ncache-control: no-store\r\n"
             b"x-should-retry: %s\r\nconnection: close\r\n\r\n"
         )
         retry = b"true" if status is HTTPStatus.SERVICE_UNAVAILABLE else b"false"

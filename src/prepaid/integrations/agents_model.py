@@ -90,29 +90,30 @@ class MeteredAgentsModel(Model):
             PrepaidError: as ``Meter.open``. Errors of the model are passed on.
         """
         self._refuse_memory(previous_response_id, conversation_id, prompt)
-        call, settings = await self._open(
-            system_instructions, input, model_settings, tools, output_schema, handoffs
-        )
-        try:
-            response = await self._model.get_response(
-                system_instructions,
-                input,
-                settings,
-                tools,
-                output_schema,
-                handoffs,
-                tracing,
-                previous_response_id=None,
-                conversation_id=None,
-                prompt=None,
+        with self._meter.underway.step():
+            call, settings = await self._open(
+                system_instructions, input, model_settings, tools, output_schema, handoffs
             )
-            call.output_bytes = sum(item_bytes(item) for item in response.output)
-            await call.settle(response.usage)
-        finally:
-            await call.paid.abandon()
-        return response
+            try:
+                response = await self._model.get_response(
+                    system_instructions,
+                    input,
+                    settings,
+                    tools,
+                    output_schema,
+                    handoffs,
+                    tracing,
+                    previous_response_id=None,
+                    conversation_id=None,
+                    prompt=None,
+                )
+                call.output_bytes = sum(item_bytes(item) for item in response.output)
+                await call.settle(response.usage)
+            finally:
+                await call.paid.abandon()
+            return response
 
-    async def stream_response(
+    def stream_response(
         self,
         system_instructions: str | None,
         input: str | list[TResponseInputItem],
@@ -128,14 +129,29 @@ class MeteredAgentsModel(Model):
     ) -> AsyncGenerator[TResponseStreamEvent]:
         """The model's answer as it comes; settled before its last event is passed on. Raises as above."""
         self._refuse_memory(previous_response_id, conversation_id, prompt)
+        events = self._streamed(
+            system_instructions, input, model_settings, tools, output_schema, handoffs, tracing
+        )
+        return self._meter.underway.stream(events)
+
+    async def _streamed(
+        self,
+        system_instructions: str | None,
+        asked: str | list[TResponseInputItem],
+        model_settings: ModelSettings,
+        tools: list[AgentTool],
+        output_schema: AgentOutputSchemaBase | None,
+        handoffs: list[Handoff],
+        tracing: ModelTracing,
+    ) -> AsyncGenerator[TResponseStreamEvent]:
         call, settings = await self._open(
-            system_instructions, input, model_settings, tools, output_schema, handoffs
+            system_instructions, asked, model_settings, tools, output_schema, handoffs
         )
         # Without being asked, chat completions tell no usage of a stream.
         settings = settings if settings.include_usage is not None else replace(settings, include_usage=True)
         events = self._model.stream_response(
             system_instructions,
-            input,
+            asked,
             settings,
             tools,
             output_schema,

@@ -7,6 +7,7 @@ from prepaid.meter.call import PaidCall, Payer, Replay, check_usage
 from prepaid.meter.meter import ATTEMPTS_MAX, REQUEST_KEY_LENGTH_MAX, Meter
 from prepaid.meter.once import begin_once
 from prepaid.meter.places import PlaceQueue
+from prepaid.meter.underway import Stream, Underway
 
 __all__ = [
     "ATTEMPTS_MAX",
@@ -16,6 +17,8 @@ __all__ = [
     "Payer",
     "PlaceQueue",
     "Replay",
+    "Stream",
+    "Underway",
     "begin_once",
     "check_usage",
 ]

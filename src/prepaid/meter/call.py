@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from prepaid import pricing
-from prepaid.errors import ProviderUsageInvalid
+from prepaid.errors import ProviderUsageInvalid, StoreError
 from prepaid.money import AMOUNT_MAX
 from prepaid.records import Quote, Usage
 from prepaid.store.operations import Release, Settle, Settled, Turn
@@ -84,6 +84,8 @@ class PaidCall:
     """What was delivered so far, as far as we can tell: kept by whoever reads the model's answer."""
     measure: Callable[[], Usage] | None = None
     """Asked for ``usage`` where counting takes time: at heartbeats, and when the call is abandoned."""
+    exposure: int = 0
+    """What providers may bill for attempts that have failed, in base units; booked when the call resolves."""
 
     @property
     def output_limit(self) -> int:
@@ -120,11 +122,16 @@ class PaidCall:
         quoted: Quote | None = None,
         turn: Turn | None = None,
         response: str | None = None,
+        unpaid: int = 0,
+        exposure: int = 0,
     ) -> Settled:
         """Capture what ``usage`` costs, at the price of the model that answered in the end.
 
+        ``unpaid`` is what the provider bills above the quoted price, ``exposure`` what it may bill beyond
+        ``usage``; both are booked as the operator's loss (spec P2, P3), in base units.
+
         Queued at once, and waited for: being cancelled meanwhile does not undo it. After an error the call
-        can still be abandoned; where that fails too, its hold is left to the sweep.
+        can still be abandoned; whatever the store failed at last is tried again (``Meter.owe``).
 
         Raises:
             ProviderUsageInvalid: the counts cannot be; nothing is settled yet.
@@ -142,26 +149,33 @@ class PaidCall:
             output_units,
             turn,
             response,
+            min(unpaid, AMOUNT_MAX),
+            min(self.exposure + exposure, AMOUNT_MAX),
         )
         return await self._resolve(work)
 
-    async def abandon(self) -> None:
+    async def abandon(self, exposure: int | None = None) -> None:
         """Release the hold, unless it was settled: the request failed and costs nothing (spec C12).
 
-        What the provider may bill for what it had delivered is booked as our loss.
+        ``exposure`` is what the provider may bill all the same: what was delivered, unless the caller knows
+        better. It is booked as the operator's loss.
         """
         if self.is_resolved:
             return
-        await self._resolve(Release(self.payer.session_id, self.key, self.delivered))
+        loss = self.exposure + (self.delivered if exposure is None else exposure)
+        await self._resolve(Release(self.payer.session_id, self.key, min(loss, AMOUNT_MAX)))
 
     async def _resolve(self, work: Settle | Release) -> Settled:
-        queued: asyncio.Future[Settled] = self.meter.ledger.store.submit(work)
-        self.is_resolved = True
-        self.meter.running.discard(self)
         try:
+            queued: asyncio.Future[Settled] = self.meter.ledger.store.submit(work)
+            self.is_resolved = True
+            self.meter.running.discard(self)
+            self.meter.owed.pop(self, None)
             settled = await to_the_end(queued)
-        except Exception:
+        except Exception as error:
             self.is_resolved = False  # nothing was changed
+            if isinstance(error, StoreError):
+                self.meter.owe(self, work)
             raise
         if self.meter.listener is not None:
             self.meter.listener(self, work, settled)

@@ -6,21 +6,24 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from typing import Final
+from functools import partial
+from typing import Any, Final
 from weakref import WeakSet
 
 from prepaid.errors import (
     AmountTooLarge,
     ConflictError,
     CurrencyMismatch,
+    ManagerClosed,
     ModelNotAllowed,
     PrepaidError,
     RequestInProgress,
     StoreError,
     ValueTooLarge,
 )
-from prepaid.ledger import SWEEP_BATCH, Ledger, fingerprint, key_or_new, milliseconds
+from prepaid.ledger import SWEEP_BATCH, Ledger, check_key, fingerprint, key_or_new, milliseconds
 from prepaid.meter.call import PaidCall, Payer, Replay, to_the_end
+from prepaid.meter.underway import Underway
 from prepaid.money import AMOUNT_MAX
 from prepaid.records import HoldState, Quote
 from prepaid.store.operations import (
@@ -34,6 +37,7 @@ from prepaid.store.operations import (
     Settle,
     Settled,
 )
+from prepaid.store.spaces import key_in_space
 
 __all__ = ["ATTEMPTS_MAX", "REQUEST_KEY_LENGTH_MAX", "Meter"]
 
@@ -50,6 +54,9 @@ class Meter:
     def __init__(self, ledger: Ledger, hold_lasts: timedelta) -> None:
         self.ledger = ledger
         self.running: WeakSet[PaidCall] = WeakSet()
+        self.owed: dict[PaidCall, Settle | Release] = {}
+        """Settlements that the store failed at, to be tried again."""
+        self.underway = Underway()
         self.listener: Callable[[PaidCall, Settle | Release, Settled], None] | None = None
         """Told of each settlement once it is durable, for whoever counts them. It must not fail."""
         self._hold_lasts = hold_lasts
@@ -78,8 +85,11 @@ class Meter:
             RequestInProgress: the key is being worked on.
             CurrencyMismatch: a price is in another currency than the account.
             AmountTooLarge: no account could pay the least of it.
+            ManagerClosed: everything was stopped.
             ConflictError, NotFoundError: as ``Ledger.hold``.
         """
+        if self.underway.is_over:
+            raise ManagerClosed
         if payer.models is not None and quoted.model not in payer.models:
             raise ModelNotAllowed(quoted.model, payer.models)
         quotes = (quoted, *others)
@@ -110,17 +120,37 @@ class Meter:
     async def reconcile(self, limit: int = SWEEP_BATCH) -> list[Settled]:
         """``Ledger.reconcile``, after telling that our own calls are alive whose deadline has passed.
 
-        A process that slept, or had no processor for long, wakes to deadlines that it would have pushed.
+        A process that slept, or had no processor for long, wakes to deadlines that it would have pushed. What
+        the store failed to settle is tried again before the sweep settles it by what it was told.
         """
+        self._settle_owed()
         now_ms = self.ledger.store.clock()
         self._tell_alive(call for call in list(self.running) if call.expires_ms <= now_ms)
         return await self.ledger.reconcile(limit)
 
+    def owe(self, call: PaidCall, work: Settle | Release) -> None:
+        """The store could not settle ``call``: try again at each beat and sweep, until it can.
+
+        Should its deadline pass before, a sweep settles it, whose word counts.
+        """
+        self.owed[call] = work
+        self._keep_beating()
+
+    async def stop(self, seconds: float) -> bool:
+        """Break off and settle what runs, within ``seconds``; whether all of it is settled.
+
+        From then on nothing is asked any more.
+        """
+        return await self.underway.stop(seconds, lambda: not self.running)
+
     async def aclose(self) -> None:
-        """Stop the heartbeat. Calls still running are settled by their own tasks, or by the sweep."""
+        """Stop the heartbeat. Calls still running are settled by the sweep, for what is told of them now."""
         if self._heart is not None:
             self._heart.cancel()
             await asyncio.gather(self._heart, return_exceptions=True)
+        self._settle_owed()
+        for call in list(self.running):
+            self._tell(call)
 
     def _operation(
         self,
@@ -133,7 +163,7 @@ class Meter:
     ) -> Hold:
         amount = min(max(quoted.amount for quoted in quotes), AMOUNT_MAX)
         minimum = min(quoted.minimum for quoted in quotes)
-        checked = key_or_new(key)
+        checked = key_or_new(key) if key is None else key_in_space(check_key(key), payer.lease_id)
         return Hold(
             payer.session_id,
             payer.owner,
@@ -177,27 +207,59 @@ class Meter:
     def _started(self, call: PaidCall, expires_ms: int) -> PaidCall:
         call.expires_ms = expires_ms
         self.running.add(call)
+        self._keep_beating()
+        return call
+
+    def _keep_beating(self) -> None:
         if self._heart is None or self._heart.done():
             self._heart = asyncio.get_running_loop().create_task(self._beat())
-        return call
 
     async def _beat(self) -> None:
         """Push the deadlines of what runs, and tell how much of it was delivered."""
         interval = self._hold_lasts.total_seconds() / _HEARTBEATS_PER_HOLD
-        while self.running:
+        while self.running or self.owed:
             beating = WeakSet(self.running)
             await asyncio.sleep(interval)
+            self._settle_owed()
             self._tell_alive(beating & self.running)  # only those that have run for a whole interval
 
     def _tell_alive(self, calls: Iterable[PaidCall]) -> None:
         for call in calls:
             call.expires_ms = self._deadline()
-            alive = Progress(call.payer.session_id, call.key, call.delivered, call.expires_ms)
-            try:
-                told = self.ledger.store.submit(alive)
-            except StoreError:  # its queue is full; there is another beat before the deadline
+            if not self._tell(call):
                 return
-            told.add_done_callback(_observe)
+
+    def _tell(self, call: PaidCall) -> bool:
+        """Tell how much of it was delivered; ``False`` where the store takes nothing more for now."""
+        alive = Progress(call.payer.session_id, call.key, call.delivered, call.expires_ms)
+        try:
+            told = self.ledger.store.submit(alive)
+        except StoreError:  # its queue is full; there is another beat before the deadline
+            return False
+        told.add_done_callback(_observe)
+        return True
+
+    def _settle_owed(self) -> None:
+        owed, self.owed = self.owed, {}
+        for call, work in owed.items():
+            try:
+                again = self.ledger.store.submit(work)
+            except StoreError:
+                self.owed[call] = work
+            else:
+                again.add_done_callback(partial(self._settled_late, call, work))
+
+    def _settled_late(self, call: PaidCall, work: Settle | Release, again: asyncio.Future[Settled]) -> None:
+        error = again.exception()
+        if error is None:
+            call.is_resolved = True
+            if self.listener is not None:
+                self.listener(call, work, again.result())
+        elif isinstance(error, StoreError):
+            if not call.is_resolved:  # meanwhile something else may have settled it
+                self.owed.setdefault(call, work)
+        else:
+            _observe(again)
 
 
 def _check_quotes(payer: Payer, quotes: Sequence[Quote]) -> None:
@@ -211,7 +273,7 @@ def _check_quotes(payer: Payer, quotes: Sequence[Quote]) -> None:
         raise AmountTooLarge(f"The least that {quotes[0].model} costs for this is {least} base units.")
 
 
-def _observe(future: asyncio.Future[bool]) -> None:
+def _observe(future: asyncio.Future[Any]) -> None:
     """Nobody waits for a heartbeat; a failure shows in the hold's own settlement or in the sweep."""
     if not future.cancelled() and not isinstance(future.exception(), PrepaidError | None):
         future.get_loop().call_exception_handler(

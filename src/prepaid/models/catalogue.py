@@ -68,6 +68,8 @@ class Catalogue:
             self._own[model.info.name] = model
         self._resolved: dict[str, tuple[date, Model]] = {}
         self._upstreams: dict[str, Upstream] = {}
+        self._compared: dict[tuple[str, str, str], tuple[Price, Price] | None] = {}
+        self._compared_on: date | None = None
         self._names_by_id: dict[str, str] = {}
         self._check_names()
 
@@ -140,6 +142,36 @@ class Catalogue:
             except (ModelNotPriced, CurrencyMismatch):
                 continue  # what has no price is not sold; asking for it says so
         return tuple(found)
+
+    def compared_prices(self, asked: str, upstream: str, answered: str) -> tuple[Price, Price] | None:
+        """The prices of two models to compare, where ``upstream`` says that the other one has answered.
+
+        ``answered`` is a name of the upstream's. Own prices are compared with own prices, the price book's
+        with the price book's; ``None`` where it is the same model or one that has no price (spec P2).
+        """
+        today = self._today()
+        if self._compared_on != today or len(self._compared) >= _REMEMBERED_MAX:
+            self._compared_on, self._compared = today, {}
+        key = (asked, upstream, answered)
+        if key not in self._compared:
+            self._compared[key] = self._prices_to_compare(*key)
+        return self._compared[key]
+
+    def _prices_to_compare(self, asked: str, upstream: str, answered: str) -> tuple[Price, Price] | None:
+        settings = self._settings.upstreams[upstream]
+        names = [answered, (settings.prefix or "") + answered]
+        name = next((each for each in names if settings.upstream_name(each) is not None), answered)
+        if name == asked:
+            return None
+        own = self._settings.prices.get(name)
+        quoted = self.info(asked).price
+        if own is not None:
+            return quoted, _own_price(own, self._settings)
+        book = self._book_entry(name, upstream)
+        if book is None or book.price.asset != quoted.asset:
+            return None
+        asked_book = self._book_entry(asked, upstream)
+        return (quoted if asked_book is None else asked_book.price), book.price
 
     def fallbacks(self, name: str) -> tuple[str, ...]:
         """The models to try, in order, when this one fails (spec C12)."""

@@ -6,20 +6,28 @@ Imported only when an upstream is used. Retries are left to ``retrying``, fallba
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from prepaid.errors import ProviderResponseInvalid, ProviderStreamBroken, ProviderTimeout
 from prepaid.models.events import EventBytes, check_event_stream
-from prepaid.models.measure import event_bytes, request_bytes, text_bytes
+from prepaid.models.measure import (
+    BYTES_PER_TOKEN_LIKELY,
+    event_bytes,
+    likely_tokens,
+    request_bytes,
+    text_bytes,
+)
 from prepaid.models.openai_wire import Answer, prompt_text, request_body
 from prepaid.models.upstream import Upstream
-from prepaid.records import ChatRequest, Finish, ModelEvent, ModelInfo
+from prepaid.models.usage import CHAT_USAGE, least_output_tokens, read_usage
+from prepaid.records import ChatRequest, Finish, ModelEvent, ModelInfo, Usage
 
 __all__ = ["OpenAICompatibleModel"]
 
+_log: Final = logging.getLogger(__name__)
 _DONE: Final = b"[DONE]"
 
 TOKENS_PER_MESSAGE: Final = 8
@@ -27,8 +35,6 @@ TOKENS_PER_MESSAGE: Final = 8
 
 TOKENS_FOR_TOOLS: Final = 1_024
 """The hidden prompt that some providers add when a request has tools, at most."""
-
-BYTES_PER_TOKEN_LIKELY: Final = 4
 
 
 class OpenAICompatibleModel:
@@ -51,8 +57,8 @@ class OpenAICompatibleModel:
         return size + TOKENS_PER_MESSAGE * len(request.messages) + (TOKENS_FOR_TOOLS if has_tools else 0)
 
     def estimate_tokens(self, text: str) -> int:
-        """A token for every four bytes, as is usual for English."""
-        return -(-text_bytes(text) // BYTES_PER_TOKEN_LIKELY)
+        """What the text likely is in today's vocabularies."""
+        return likely_tokens(text)
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[ModelEvent]:
         """The upstream's answer as it comes.
@@ -71,10 +77,22 @@ class OpenAICompatibleModel:
             output_bytes += event_bytes(call)
             yield call
         assert isinstance(end, Finish)
-        if end.usage is not None:
-            usage = replace(end.usage, input_bytes=request_bytes(request), output_bytes=output_bytes)
-            end = Finish(end.reason, usage)
-        yield end
+        yield Finish(end.reason, self._usage(answer.usage, request, output_bytes))
+
+    def _usage(self, told: Any, request: ChatRequest, output_bytes: int) -> Usage | None:
+        """What was told, repaired; ``None`` where nothing was told that can be."""
+        input_bytes = request_bytes(request)
+        counted = Usage(
+            input_tokens=-(-input_bytes // BYTES_PER_TOKEN_LIKELY),
+            output_tokens=-(-output_bytes // BYTES_PER_TOKEN_LIKELY),
+            input_bytes=input_bytes,
+            output_bytes=output_bytes,
+        )
+        floor = least_output_tokens(output_bytes)
+        read = read_usage(told, CHAT_USAGE, counted, floor_output_tokens=floor)
+        if read.repaired and told is not None:
+            _log.warning("Upstream %r told an odd usage: %s", self._upstream.name, read.repaired)
+        return read.usage if read.is_told else None
 
     async def _deltas(self, request: ChatRequest, answer: Answer) -> AsyncGenerator[ModelEvent]:
         done = False
@@ -99,7 +117,10 @@ class OpenAICompatibleModel:
         """The data of each server-sent event."""
         body = request_body(request, self._upstream_model, self._upstream.settings.output_limit_field)
         content = json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        async with self._upstream.ask("/chat/completions", content) as reply:
+        asked = self._upstream.ask(
+            "/chat/completions", content, model=self._upstream_model, payer=request.asker
+        )
+        async with asked as reply:
             check_event_stream(self._upstream.name, reply.content_type)
             events = EventBytes(self._upstream.name)
             async for piece in reply.pieces():

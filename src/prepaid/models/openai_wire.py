@@ -10,7 +10,6 @@ from pydantic import BaseModel, ValidationError
 
 from prepaid.errors import ProviderResponseInvalid
 from prepaid.models.failures import refused_in_stream
-from prepaid.models.usage import CHAT_USAGE, told_usage
 from prepaid.records import (
     ChatRequest,
     Finish,
@@ -101,7 +100,8 @@ class Answer:
         self._upstream = upstream
         self._secret = secret
         self._calls: dict[int, list[str]] = {}
-        self._usage: Any = None
+        self.usage: Any = None
+        """As the provider told it last; ``None`` where it has not."""
         self._reason: str | None = None
 
     @property
@@ -127,17 +127,16 @@ class Answer:
         if chunk.error is not None:
             raise refused_in_stream(self._upstream, chunk.error, self._secret)
         if chunk.usage is not None:
-            self._usage = chunk.usage
+            self.usage = chunk.usage
         for choice in chunk.choices:
             if choice.index == 0:
                 yield from self._from_choice(choice)
 
     def end(self) -> Iterator[ModelEvent]:
-        """The whole tool calls, then the end.
+        """The whole tool calls, then the end; what it used is left to who knows what was sent.
 
         Raises:
             ProviderResponseInvalid: a tool call without a name.
-            ProviderUsageInvalid: token counts that cannot be.
         """
         for index in sorted(self._calls):
             call_id, name, arguments = self._calls[index]
@@ -145,8 +144,7 @@ class Answer:
                 raise ProviderResponseInvalid(f"Upstream {self._upstream!r} sent a tool call without a name.")
             yield ToolCall(call_id or f"call_{index}", name, arguments or "{}")
         reason = _REASONS.get(self._reason or "stop", "stop")
-        usage = None if self._usage is None else told_usage(self._upstream, self._usage, CHAT_USAGE)
-        yield Finish("tool_calls" if self._calls and reason == "stop" else reason, usage)
+        yield Finish("tool_calls" if self._calls and reason == "stop" else reason, None)
 
     def _from_choice(self, choice: _Choice) -> Iterator[TextDelta]:
         for text in (choice.delta.content, choice.delta.refusal):

@@ -1,4 +1,7 @@
-"""Retries: with exponential backoff and jitter, and only while nothing was said yet."""
+"""Retries: with exponential backoff and jitter, and only of what the provider cannot have begun (spec P4).
+
+What was sent and not refused is generated, and billed, once: it is not sent again, whatever becomes of it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Final, TypeVar
 
-from prepaid.errors import ProviderError, UpstreamUnavailable
+from prepaid.errors import ProviderError
 from prepaid.models.contract import Model
 from prepaid.models.failures import retry_after
 from prepaid.records import ChatRequest, ModelEvent, ModelInfo
@@ -30,7 +33,7 @@ _Started = tuple[ModelEvent, AsyncGenerator[ModelEvent]]
 async def with_retries(
     start: Callable[[], Awaitable[T]], retries_max: int, sleep: Sleep = asyncio.sleep
 ) -> T:
-    """What ``start`` returns, tried up to ``retries_max`` times more while its failures are retryable.
+    """What ``start`` returns, tried up to ``retries_max`` times more while its failures ``can_resend``.
 
     Raises:
         ProviderError: the last attempt's.
@@ -47,7 +50,7 @@ async def with_retries(
 
 
 class RetryingModel:
-    """``model``, asked again up to ``retries_max`` times while its failures are retryable (spec C12).
+    """``model``, asked again up to ``retries_max`` times while it cannot have begun (spec C12, P4).
 
     Once a first event was passed on, a failure is passed on too: the user has seen a part of the answer.
     """
@@ -92,9 +95,8 @@ class RetryingModel:
 
 
 def _is_worth_waiting(error: ProviderError) -> bool:
-    """An upstream whose circuit is open is not: others may answer meanwhile."""
-    is_soon = (retry_after(error) or 0.0) <= RETRY_AFTER_SECONDS_MAX
-    return error.retryable and is_soon and not isinstance(error, UpstreamUnavailable)
+    """Whether it may be sent again at all, and soon: others may answer meanwhile."""
+    return error.can_resend and (retry_after(error) or 0.0) <= RETRY_AFTER_SECONDS_MAX
 
 
 def _pause(error: ProviderError, attempt: int) -> float:

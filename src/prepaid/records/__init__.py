@@ -6,7 +6,7 @@ in database time (``at_ms``) or ``datetime`` in UTC where a user reads them.
 
 from __future__ import annotations
 
-from prepaid.records.keys import OPERATOR, ApiKeyRecord, KeyKind, holder_of_user
+from prepaid.records.keys import NO_LIMITS, OPERATOR, ApiKeyRecord, KeyKind, KeyLimits, holder_of_user
 from prepaid.records.ledger import Account, Hold, HoldState, SessionState, Transfer
 from prepaid.records.models import (
     ChatRequest,
@@ -36,6 +36,7 @@ from prepaid.records.sessions import ChatRecord, OwnedSession, SessionRecord, St
 __all__ = [
     "ALL_CHAT_APIS",
     "IMAGE_TOKENS_DEFAULT",
+    "NO_LIMITS",
     "OPERATOR",
     "Account",
     "Api",
@@ -47,6 +48,7 @@ __all__ = [
     "Hold",
     "HoldState",
     "KeyKind",
+    "KeyLimits",
     "Message",
     "ModelEvent",
     "ModelInfo",

@@ -60,7 +60,10 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """What is asked of a model. ``extra`` is forwarded to the provider untouched."""
+    """What is asked of a model. ``extra`` is forwarded to the provider untouched.
+
+    ``asker`` is on whose behalf, no more than a name: one asker's failures do not count against another's.
+    """
 
     model: str
     messages: tuple[Message, ...]
@@ -68,13 +71,15 @@ class ChatRequest:
     tools: tuple[Tool, ...] = ()
     temperature: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
+    asker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
     """What a request really used.
 
-    ``input_tokens`` includes the cached ones, as OpenAI counts. Bytes are UTF-8 bytes of text.
+    ``input_tokens`` includes the cached ones, as OpenAI counts, and ``cache_write_tokens`` those that are
+    kept for an hour. Bytes are UTF-8 bytes of text. ``searches`` are those that the provider made and bills.
     """
 
     input_tokens: int = 0
@@ -83,6 +88,8 @@ class Usage:
     cache_write_tokens: int = 0
     input_bytes: int = 0
     output_bytes: int = 0
+    cache_write_1h_tokens: int = 0
+    searches: int = 0
 
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "cancelled"]

@@ -33,11 +33,21 @@ class PriceTier:
     output_per_million: int
     cache_read_per_million: int
     cache_write_per_million: int
+    """What a provider keeps for minutes."""
+    cache_write_1h_per_million: int | None = None
+    """What it keeps for an hour, at the client's wish; ``None``: at the price of minutes."""
+
+    @property
+    def hour_write_per_million(self) -> int:
+        """The price of what is kept for an hour."""
+        if self.cache_write_1h_per_million is None:
+            return self.cache_write_per_million
+        return self.cache_write_1h_per_million
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Base units of ``asset`` per million tokens or bytes, plus ``per_request`` once."""
+    """Base units of ``asset`` per million tokens or bytes, plus ``per_request`` once and its searches."""
 
     asset: str
     unit: Unit
@@ -46,6 +56,15 @@ class Price:
     per_request: int = 0
     output_max: int | None = None
     """What the whole output costs at most, where a caller named it: a quote reserves exactly this for it."""
+    per_search: int = 0
+    """For each search that the provider made for a request."""
+    searches_max: int = 0
+    """How many searches one request makes at most: a quote pays for so many."""
+
+    @property
+    def fees_max(self) -> int:
+        """What one request costs at most before its first unit: its own fee, and its searches."""
+        return self.per_request + self.per_search * self.searches_max
 
     @classmethod
     def flat(cls, asset: str, unit: Unit, input_per_million: int, output_per_million: int) -> Price:
@@ -100,3 +119,5 @@ class ModelInfo:
     provider: str
     image_tokens_max: int = IMAGE_TOKENS_DEFAULT
     """What is held for each image of a request, in tokens; only some models can be sent any."""
+    image_formula: str = ""
+    """By which of ``models.images`` the provider computes an image's tokens; empty where none is known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 from prepaid.records.ledger import SessionState
@@ -65,6 +66,12 @@ class ChatRecord:
     last_ms: int | None
     open_turn: str | None
     messages_from: int
+
+    @property
+    def taker(self) -> str | None:
+        """Who opened it under a lease of a pooled session; nobody else who has it on lease sees it."""
+        taker = json.loads(self.metadata).get("taker")
+        return taker if isinstance(taker, str) else None
 
 
 @dataclass(frozen=True, slots=True)

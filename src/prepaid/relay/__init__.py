@@ -7,9 +7,21 @@ Bodies go through as they came: only what money depends on is read, and only wha
 
 from prepaid.relay.chat import CHAT
 from prepaid.relay.embeddings import EMBEDDINGS
-from prepaid.relay.order import Head, Order, Receipt, Relayed
-from prepaid.relay.relay import Relay
+from prepaid.relay.order import HEAVY_BYTES, Head, Order, Receipt, Relayed
+from prepaid.relay.relay import AnswerStream, Relay
 from prepaid.relay.responses import RESPONSES
 from prepaid.relay.wire import WireApi
 
-__all__ = ["CHAT", "EMBEDDINGS", "RESPONSES", "Head", "Order", "Receipt", "Relay", "Relayed", "WireApi"]
+__all__ = [
+    "CHAT",
+    "EMBEDDINGS",
+    "HEAVY_BYTES",
+    "RESPONSES",
+    "AnswerStream",
+    "Head",
+    "Order",
+    "Receipt",
+    "Relay",
+    "Relayed",
+    "WireApi",
+]

@@ -7,8 +7,10 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
-from prepaid.errors import InvalidRequestError, ProviderResponseInvalid
+from prepaid.errors import InvalidRequestError
 from prepaid.models.apis import unpriced_wishes
+from prepaid.models.codecs.chat_stream import ChatStream
+from prepaid.models.codecs.output import output_of
 from prepaid.models.failures import refused_in_stream
 from prepaid.models.usage import CHAT_USAGE
 from prepaid.records import Api, Message, Role, ToolCall, Usage
@@ -31,8 +33,6 @@ from prepaid.relay.wire import (
 __all__ = ["CHAT"]
 
 CHOICES_MAX: Final = 128
-_TEXT_FIELDS: Final = ("content", "refusal", "reasoning_content", "reasoning")
-_SAID_FIELDS: Final = ("content", "refusal")
 _TEXT_ONLY: Final[frozenset[Api]] = frozenset({"chat"})
 
 
@@ -90,13 +90,14 @@ class ChatApi:
     def reply_texts(self, reply: Body) -> Iterator[str]:
         """All output in a whole reply."""
         for choice in _choices(reply):
-            yield from _output_texts(_message(choice))
+            yield output_of(_message(choice))
 
     def reply_message(self, reply: Body) -> Message:
         """The first choice."""
-        message = next((_message(choice) for choice in _choices(reply)), {})
-        text = "".join(text for name in _SAID_FIELDS if type(text := message.get(name)) is str)
-        return Message(Role.ASSISTANT, text, _calls(message.get("tool_calls")))
+        answer = ChatStream()
+        for choice in _choices(reply)[:1]:
+            answer.see({"choices": [{"index": 0, "message": _message(choice)}]})
+        return Message(Role.ASSISTANT, answer.text, answer.calls)
 
     def question(self, body: Body) -> tuple[Message, ...]:
         """What comes after the last answer."""
@@ -125,37 +126,49 @@ class ChatReader:
 
     def __init__(self, upstream: str, secret: str | None, asked: Asked) -> None:
         self.texts: list[str] = []
-        self.usage: Any = None
         self._upstream = upstream
         self._secret = secret
         self._asked = asked
-        self._open = set(range(asked.choices))
-        self._said: list[str] = []
-        self._calls: dict[int, list[str]] = {}
+        self._answer = ChatStream(asked.choices)
         self._last: Body = {}
+
+    @property
+    def usage(self) -> Any:
+        """As the upstream told it last."""
+        return self._answer.usage
+
+    @property
+    def model(self) -> str | None:
+        """Which model has answered, as the upstream says."""
+        return self._answer.model
 
     @property
     def is_ended(self) -> bool:
         """Every choice has its reason."""
-        return not self._open
+        return self._answer.is_ended
+
+    @property
+    def hides_output(self) -> bool:
+        """Reasoning came that cannot be read."""
+        return self._answer.hides_output
 
     def see(self, event: Body) -> tuple[str, bool]:
         """The output in a chunk, and whether the client gets it: not its usage, unless it asked for that."""
         if event.get("error"):
             raise refused_in_stream(self._upstream, event["error"], self._secret)
         self._last = event
-        told = event.get("usage")
-        if told is not None:
-            self.usage = told
-        choices = _choices(event)
-        if not choices:
-            return "", told is None or self._asked.wants_usage
-        return "".join(self._seen(choice) for choice in choices), True
+        text = self._answer.see(event)
+        if text:
+            self.texts.append(text)
+        is_usage_only = not event.get("choices") and event.get("usage") is not None
+        return text, self._asked.wants_usage or not is_usage_only
 
     def cut(self, usage: Usage) -> bytes:
         """A chunk that ends the choices which are open, and the usage where it was asked for."""
         chunk = {name: value for name, value in self._last.items() if name not in ("choices", "usage")}
-        ends = [{"index": index, "delta": {}, "finish_reason": "length"} for index in sorted(self._open)]
+        ends = [
+            {"index": index, "delta": {}, "finish_reason": "length"} for index in self._answer.open_choices
+        ]
         events = [b"data: " + to_json({**chunk, "choices": ends}) + b"\n\n"]
         if self._asked.wants_usage:
             told = {
@@ -168,43 +181,7 @@ class ChatReader:
 
     def message(self) -> Message:
         """The first choice, as far as it came."""
-        calls = tuple(ToolCall(*self._calls[index]) for index in sorted(self._calls))
-        return Message(Role.ASSISTANT, "".join(self._said), calls)
-
-    def _seen(self, choice: Body) -> str:
-        index, delta = choice.get("index", 0), choice.get("delta") or {}
-        if type(index) is not int or type(delta) is not dict:
-            raise ProviderResponseInvalid(f"Upstream {self._upstream!r} sent a malformed choice.")
-        if choice.get("finish_reason") is not None:
-            self._open.discard(index)
-        text = ""
-        for name in _TEXT_FIELDS:
-            piece = delta.get(name)
-            if type(piece) is str and piece:
-                text += piece
-                if index == 0 and name in _SAID_FIELDS:
-                    self._said.append(piece)
-        if delta.get("tool_calls"):
-            text += self._seen_calls(delta["tool_calls"], index)
-        if text:
-            self.texts.append(text)
-        return text
-
-    def _seen_calls(self, parts: Any, choice: int) -> str:
-        text = ""
-        for part in answered("tool_calls", parts):
-            function = part.get("function") or {}
-            number = part.get("index", 0)
-            if type(function) is not dict or type(number) is not int:
-                raise ProviderResponseInvalid(f"Upstream {self._upstream!r} sent a malformed tool call.")
-            name, arguments = str(function.get("name") or ""), str(function.get("arguments") or "")
-            text += name + arguments
-            if choice == 0:
-                call = self._calls.setdefault(number, ["", "", ""])
-                call[0] = call[0] or str(part.get("id") or "")
-                call[1] = call[1] or name
-                call[2] += arguments
-        return text
+        return Message(Role.ASSISTANT, self._answer.text, self._answer.calls)
 
 
 def _look_into(asked: Asked, parts: list[Any]) -> None:
@@ -231,13 +208,6 @@ def _calls(calls: Any) -> tuple[ToolCall, ...]:
             parts = (call.get("id"), function.get("name"), function.get("arguments"))
             found.append(ToolCall(*(part if type(part) is str else "" for part in parts)))
     return tuple(found)
-
-
-def _output_texts(message: Body) -> Iterator[str]:
-    for name in _TEXT_FIELDS:
-        if type(message.get(name)) is str:
-            yield message[name]
-    yield from _call_texts(message.get("tool_calls"))
 
 
 def _message(choice: Body) -> Body:

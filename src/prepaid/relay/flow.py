@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Final
 
-from pydantic_core import from_json
-
-from prepaid.errors import ProviderError, ProviderResponseInvalid, ProviderStreamBroken, ProviderTimeout
+from prepaid.errors import ProviderError, ProviderStreamBroken, ProviderTimeout
 from prepaid.meter import PaidCall
-from prepaid.models.events import EventBytes, check_event_stream
+from prepaid.models.events import EventBytes, check_event_stream, event_json
 from prepaid.models.measure import text_bytes
-from prepaid.models.retrying import with_retries
-from prepaid.models.usage import told_usage
 from prepaid.records import Message, Usage
-from prepaid.relay.order import Head, Order, Receipt
+from prepaid.relay.attempt import Attempt
+from prepaid.relay.hosts import Reply
+from prepaid.relay.order import Head, Order
 from prepaid.relay.targets import Target
-from prepaid.relay.wire import Body
 
 __all__ = ["Flow"]
 
@@ -36,14 +33,11 @@ _MEASURE_EVERY: Final = 8
 """A long answer is measured anew when it has grown by an eighth."""
 
 
-class Flow:
+class Flow(Attempt):
     """One target's streamed answer to an order, on a paid call."""
 
     def __init__(self, order: Order, target: Target, call: PaidCall) -> None:
-        self.order = order
-        self.target = target
-        self.call = call
-        self.limit = target.limit(order, call.granted)
+        super().__init__(order, target, call)
         self.has_begun = False
         """Whether the client was given anything."""
         self.tail = b"data: [DONE]\n\n"
@@ -53,11 +47,11 @@ class Flow:
         self._is_done = False
         self._is_cut = False
         self._size = 0
+        self._tokens = 0
+        """Of all output, as last measured."""
         self._size_max = self.limit * order.asked.choices
         if target.counts_tokens:
             self._size_max = self._size_max * _CUT_CHARACTERS_PER_TOKEN + _CUT_CHARACTERS_MORE
-        self._started = time.monotonic()
-        call.quoted = target.quoted
         call.measure = self.usage_delivered
 
     @property
@@ -66,9 +60,20 @@ class Flow:
         return bool(self._reader.texts)
 
     @property
-    def answering_ms(self) -> int:
-        """How long it has taken so far."""
-        return int((time.monotonic() - self._started) * 1000)
+    def is_hidden(self) -> bool:
+        """Whether the provider bills now what nobody can see: leaving would hide it from the books (spec P3).
+
+        Nothing may have come yet, or some of it cannot be read, or only the usage is still to come.
+        """
+        if not self.is_asked or not self.target.host.is_billed:
+            return False
+        reader = self._reader
+        return not self.has_spoken or reader.is_ended or reader.hides_output or self.target.host.hides_output
+
+    @property
+    def is_ended_by_leaving(self) -> bool:
+        """Whether the provider bills nothing more once its connection is closed."""
+        return self.target.host.stops_when_left and not self.is_hidden
 
     @property
     def message(self) -> Message:
@@ -82,7 +87,7 @@ class Flow:
             ProviderError: whatever went wrong upstream.
         """
         # Until it has answered at all, it may be asked again.
-        head, source = await with_retries(self._begun, self.target.host.retries_max)
+        head, source = await self.with_retries(self._begun)
         async with aclosing(source):
             yield head
             async for piece in source:
@@ -91,30 +96,34 @@ class Flow:
                     self.has_begun = True
                     yield piece
 
-    def usage(self) -> Usage:
-        """What it came to: as the upstream told it, else by our own count.
-
-        Raises:
-            ProviderUsageInvalid: it told what cannot be.
-        """
-        told = None if self._is_cut else self._reader.usage
-        if told is None:
+    def settled_usage(self) -> Usage:
+        """What the whole answer came to."""
+        if self._is_cut:
             return self.usage_so_far()
-        names = self.order.api.usage
-        usage = told_usage(self.target.host.name, told, names)
-        return self.target.with_bytes(usage, self._reader.texts)
+        usage = self.usage(self._reader.usage, self._reader.texts)
+        self.note_hidden_output(usage, self._reader.texts)
+        return usage
+
+    def settled_unpaid(self, usage: Usage) -> int:
+        """What the provider bills above the quoted price for the whole answer, in base units."""
+        return self.unpaid(usage, self._reader.model, self._reader.usage)
+
+    def cut_exposure(self, usage: Usage) -> int:
+        """What the provider may bill above ``usage`` where the answer was cut because it did not stop itself."""
+        if not self._is_cut or not self.target.host.is_billed:
+            return 0
+        generated = replace(usage, output_tokens=max(self._tokens, usage.output_tokens))
+        return self.target.cost(generated) - self.target.cost(usage)
 
     def usage_so_far(self) -> Usage:
         """By our own count."""
         return self.target.counted(self.order, self._reader.texts, self.call.granted)
 
     def usage_delivered(self) -> Usage:
-        """As ``usage_so_far``, but nothing before the first word."""
-        return self.usage_so_far() if self.has_spoken else Usage()
-
-    def receipt(self, usage: Usage) -> Receipt:
-        """What it comes to; what is available then is known when it is settled."""
-        return self.target.receipt(usage, self.limit, self.call.granted)
+        """What was told so far, else what was delivered; nothing before the first word."""
+        if self._reader.usage is None and not self.has_spoken:
+            return Usage()
+        return self.usage(self._reader.usage, self._reader.texts)
 
     async def _begun(self) -> tuple[Head, AsyncGenerator[Head | bytes]]:
         source = self._source()
@@ -128,21 +137,12 @@ class Flow:
 
     async def _source(self) -> AsyncGenerator[Head | bytes]:
         order, target = self.order, self.target
-        body = order.api.sent(order.body, target.host.model, self.limit, target.host.limit_field)
-        async with target.host.ask(order.api, body) as reply:
+        async with target.host.ask(order.api, self.body(), order.payer.owner) as reply:
             check_event_stream(target.host.name, reply.content_type)
             try:
-                async with aclosing(reply.pieces()) as pieces:
-                    first = self._passed(self._events.feed(await anext(pieces, b"")))
-                    yield self._head(reply.content_type)
-                    yield first
+                async with aclosing(self._read(reply)) as pieces:
                     async for piece in pieces:
-                        yield self._passed(self._events.feed(piece))
-                        if self._is_done:
-                            break
-                if not self._is_cut and self._is_done:
-                    await reply.finish()
-                yield self._passed(self._events.end())
+                        yield piece
             except (ProviderTimeout, ProviderStreamBroken):
                 # The whole answer is here; only its usage is missing, which is not worth failing for.
                 if not self._reader.is_ended:
@@ -150,28 +150,60 @@ class Flow:
         if not self._is_done and not self._reader.is_ended:
             raise ProviderStreamBroken(f"Upstream {target.host.name!r} ended the stream before the answer.")
 
+    async def _read(self, reply: Reply) -> AsyncGenerator[Head | bytes]:
+        """The head once the first piece is here, then what passes of each piece.
+
+        What came before an error in the same piece is passed on before the error is raised.
+        """
+        head: Head | None = self._head(reply.content_type)
+        async with aclosing(reply.pieces()) as pieces:
+            async for piece in pieces:
+                passed, error = self._passed(self._events.feed(piece))
+                if head is not None and (passed or error is None):
+                    yield head
+                    head = None
+                if passed:
+                    yield passed
+                if error is not None:
+                    raise error
+                if self._is_done:
+                    break
+        if head is not None:
+            yield head
+        if self._is_done:
+            if not self._is_cut:
+                await reply.finish()
+            return
+        passed, error = self._passed(self._events.end())
+        yield passed
+        if error is not None:
+            raise error
+
     def _head(self, content_type: str) -> Head:
         is_lowered = self.limit < self.target.tokens_max
         return Head(self.target.info.name, content_type, self.call.granted, self.limit, is_lowered)
 
-    def _passed(self, events: Iterator[tuple[bytes, bytes]]) -> bytes:
-        """What of these events the client gets."""
-        passed = []
-        for event, data in events:
-            if self._is_done:
-                break
-            if data == _DONE:
-                self._is_done = True
-                self.tail = event
-            elif not data or self._is_passed(self._parsed(data)):
-                passed.append(event)
-            elif self._is_cut:
-                self._is_done = True
-                passed.append(self._reader.cut(self.usage_so_far()))
-        return b"".join(passed)
+    def _passed(self, events: Iterator[tuple[bytes, bytes]]) -> tuple[bytes, ProviderError | None]:
+        """What of these events the client gets, up to the one that is an error."""
+        passed: list[bytes] = []
+        try:
+            for event, data in events:
+                if data.strip() == _DONE:
+                    self._is_done = True
+                    self.tail = event
+                elif not data or self._is_passed(data):
+                    passed.append(event)
+                elif self._is_cut:
+                    self._is_done = True
+                    passed.append(self._reader.cut(self.usage_so_far()))
+                if self._is_done:
+                    break
+        except ProviderError as error:
+            return b"".join(passed), error
+        return b"".join(passed), None
 
-    def _is_passed(self, event: Body) -> bool:
-        text, is_wanted = self._reader.see(event)
+    def _is_passed(self, data: bytes) -> bool:
+        text, is_wanted = self._reader.see(event_json(self.target.host.name, data))
         if text:
             size = len(text) if self.target.counts_tokens else text_bytes(text)
             self._size += size
@@ -184,21 +216,9 @@ class Flow:
     def _is_too_long(self) -> bool:
         if not self.target.counts_tokens:
             return True
-        tokens = self.target.host.estimate_tokens("".join(self._reader.texts))
-        if tokens > self.limit * self.order.asked.choices:
+        self._tokens = self.target.host.estimate_tokens("".join(self._reader.texts))
+        if self._tokens > self.limit * self.order.asked.choices:
             return True
         # Long, but within the limit by the host's own count: measured again when it has grown.
         self._size_max = self._size + self._size // _MEASURE_EVERY
         return False
-
-    def _parsed(self, data: bytes) -> Body:
-        try:
-            event = from_json(data)
-        except ValueError as error:
-            raise self._malformed(str(error)) from None
-        if type(event) is not dict:
-            raise self._malformed("it is no JSON object")
-        return event
-
-    def _malformed(self, what: str) -> ProviderError:
-        return ProviderResponseInvalid(f"Upstream {self.target.host.name!r} sent a malformed event: {what}.")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Final, Protocol
 
 from pydantic_core import to_json
 
-from prepaid.models.measure import text_bytes
+from prepaid.models.measure import likely_tokens
 from prepaid.records import ModelInfo
 from prepaid.relay.wire import Body, WireApi
 
@@ -18,21 +19,21 @@ if TYPE_CHECKING:  # it imports aiohttp, which only those who ask an upstream wa
 
 __all__ = ["Host", "Reply", "UpstreamHost"]
 
+_logger = logging.getLogger("prepaid.relay")
+
 TOKENS_PER_MESSAGE: Final = 8
 """Role markers and separators that a provider's chat template puts around each message, at most."""
 
 TOKENS_FOR_TOOLS: Final = 1_024
 """The hidden prompt that some providers add when a request has tools, at most."""
 
-BYTES_PER_TOKEN_LIKELY: Final = 4
-
 
 class Reply(Protocol):
-    """An answer with status 200, read once."""
+    """An answer, read once."""
 
     @property
     def content_type(self) -> str:
-        """As a header."""
+        """As a header: that of JSON, or of an event stream."""
 
     async def content(self) -> bytes:
         """The whole body."""
@@ -67,24 +68,40 @@ class Host(Protocol):
     def retries_max(self) -> int:
         """How often it is asked again."""
 
+    @property
+    def is_billed(self) -> bool:
+        """Whether somebody bills the operator for what it answers."""
+
+    @property
+    def stops_when_left(self) -> bool:
+        """Whether it stops to generate, and to bill, when its connection is closed."""
+
+    hides_output: bool
+    """Whether it is known to bill output that it does not show."""
+
+    def note_odd_usage(self, what: str) -> None:
+        """Tell the operator that it told a usage that cannot be, in whole or in part."""
+
     def input_tokens_max(self, order: Order, info: ModelInfo) -> int:
         """An upper bound of the input tokens that the order can be billed for."""
 
     def estimate_tokens(self, text: str) -> int:
         """The likely tokens of a text, for answers whose usage nobody tells."""
 
-    def ask(self, api: WireApi, body: Body) -> AbstractAsyncContextManager[Reply]:
-        """Ask; leaving the block early drops the answer.
+    def ask(self, api: WireApi, body: Body, payer: str) -> AbstractAsyncContextManager[Reply]:
+        """Ask on behalf of ``payer``, which is no more than a name; leaving the block early drops the answer.
 
         Raises:
-            ProviderError: no answer with status 200 came.
+            ProviderError: no answer came.
         """
 
 
 class UpstreamHost:
     """An upstream that speaks OpenAI's API."""
 
-    __slots__ = ("limit_field", "model", "name", "retries_max", "secret", "upstream")
+    __slots__ = ("limit_field", "model", "name", "retries_max", "secret", "stops_when_left", "upstream")
+
+    is_billed = True
 
     def __init__(self, upstream: Upstream, model: str) -> None:
         self.upstream = upstream
@@ -93,6 +110,21 @@ class UpstreamHost:
         self.model = model
         self.limit_field: str = upstream.settings.output_limit_field
         self.retries_max = upstream.settings.retries_max
+        self.stops_when_left = upstream.settings.stops_when_left
+
+    @property
+    def hides_output(self) -> bool:
+        """Whether the model has told more output than it showed, in this process."""
+        return self.model in self.upstream.hiding_models
+
+    @hides_output.setter
+    def hides_output(self, value: bool) -> None:
+        (self.upstream.hiding_models.add if value else self.upstream.hiding_models.discard)(self.model)
+
+    def note_odd_usage(self, what: str) -> None:
+        """Count it for the metrics, and log it."""
+        self.upstream.odd_usages += 1
+        _logger.warning("upstream %s told an odd usage for %s: %s", self.name, self.model, what)
 
     def input_tokens_max(self, order: Order, info: ModelInfo) -> int:
         """No byte-level tokenizer makes more tokens than bytes; what a template adds, and images, on top."""
@@ -104,10 +136,10 @@ class UpstreamHost:
         return tokens + asked.images * info.image_tokens_max
 
     def estimate_tokens(self, text: str) -> int:
-        """A token for every four bytes, as is usual for English."""
-        return -(-text_bytes(text) // BYTES_PER_TOKEN_LIKELY)
+        """What the text likely is in today's vocabularies."""
+        return likely_tokens(text)
 
-    def ask(self, api: WireApi, body: Body) -> AbstractAsyncContextManager[Reply]:
+    def ask(self, api: WireApi, body: Body, payer: str) -> AbstractAsyncContextManager[Reply]:
         """Over HTTP."""
         # Always written anew: with a name given twice, another parser might see another limit than we do.
-        return self.upstream.ask(api.path, to_json(body, inf_nan_mode="null"))
+        return self.upstream.ask(api.path, to_json(body, inf_nan_mode="null"), model=self.model, payer=payer)

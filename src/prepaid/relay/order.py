@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from pydantic_core import from_json, to_json
 
@@ -13,7 +13,12 @@ from prepaid.meter import Payer
 from prepaid.records import Usage
 from prepaid.relay.wire import Asked, Body, WireApi
 
-__all__ = ["Head", "Order", "Receipt", "Relayed"]
+__all__ = ["HEAVY_BYTES", "Head", "Order", "Receipt", "Relayed"]
+
+HEAVY_BYTES: Final = 65_536
+"""What is linear in a longer body is done in a thread: nobody else is to wait for it."""
+
+_HEAVY_MESSAGES: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,12 @@ class Order:
     key: str | None = None
     chat_no: int | None = None
     """The chat of the payer's session in which question and answer are saved."""
+
+    @property
+    def is_heavy(self) -> bool:
+        """Whether to look through it takes so long that nobody else should wait for it."""
+        size = self.size + self.asked.image_bytes
+        return size > HEAVY_BYTES or self.asked.messages > _HEAVY_MESSAGES
 
     @classmethod
     def read(

@@ -1,32 +1,32 @@
 """Relays what OpenAI's clients ask: quote, hold, ask upstream, settle. It keeps the promises of ``turns``.
 
-A request that fails costs nothing. A client that vanishes pays for what was produced. A stream is cut where
-the hold ends; an upstream that bills more than the hold does so at our expense, and it is booked.
+A request that fails costs nothing; what its provider may bill all the same is booked as exposure. A client
+that leaves pays for what was delivered or told. A stream is cut where the hold ends; an upstream that bills
+more than the hold does so at the operator's expense, and it is booked.
 """
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Self
 
-from pydantic_core import from_json
-
-from prepaid.errors import ChatNotFound, ProviderError, ProviderResponseInvalid
+from prepaid.errors import ChatNotFound, ProviderError
 from prepaid.meter import Meter, PaidCall, PlaceQueue, Replay
 from prepaid.models.catalogue import Catalogue
+from prepaid.models.events import event_json
 from prepaid.models.failures import refused_in_stream
-from prepaid.models.retrying import with_retries
-from prepaid.models.usage import told_usage
 from prepaid.records import Message, Usage
+from prepaid.relay.attempt import Attempt
 from prepaid.relay.flow import Flow
 from prepaid.relay.order import Head, Order, Receipt, Relayed
 from prepaid.relay.targets import Target, Targets
 from prepaid.relay.wire import Body
 from prepaid.store.operations import Place, PlaceTaken, Turn
 
-__all__ = ["Relay"]
+__all__ = ["AnswerStream", "Relay"]
 
 
 class Relay:
@@ -39,6 +39,12 @@ class Relay:
         self.meter = meter
         self._targets = Targets(catalogue, default_output_tokens)
 
+    async def aclose(self, seconds: float) -> None:
+        """Let answers that are read without their client go on for ``seconds``, then cut and settle them.
+
+        There are none yet: whoever leaves ends their answer.
+        """
+
     async def answer(self, order: Order) -> Relayed:
         """The whole answer, settled and durable.
 
@@ -49,41 +55,37 @@ class Relay:
             ProviderError: every target failed; it cost nothing.
             PrepaidError: as ``Meter.open``.
         """
-        targets = self._targets.of(order)
-        call = await self._reserve(order, targets)
+        targets = await self.targets(order)
+        call = await self.reserve(order, targets)
         if isinstance(call, Replay):
-            return Relayed.from_kept(call.response, await self.meter.available(order.payer))
-        try:
-            return await self._first_answer(order, targets, call)
-        except BaseException as error:
-            await _give_up(call, error)
-            raise
+            return await self.replayed(order, call)
+        failure: ProviderError | None = None
+        for target in _affordable(targets, call):
+            attempt = Attempt(order, target, call)
+            try:
+                return await _answered(attempt)
+            except ProviderError as error:
+                call.exposure += attempt.exposure(error)
+                failure = error
+            except BaseException as error:
+                await _give_up(call, error, attempt.exposure(error))
+                raise
+        assert failure is not None, "a hold pays for one of its targets at least"
+        await _give_up(call, failure, 0)
+        raise failure
 
-    async def stream(self, order: Order) -> AsyncGenerator[Head | bytes | Receipt]:
-        """The answer as it comes: a head, the upstream's events, and at last the receipt.
+    def stream(self, order: Order) -> AnswerStream:
+        """The answer as it comes. Raises what ``answer`` does, while it is read."""
+        return AnswerStream(self, order)
 
-        The upstream's last event comes once all is settled and durable. Raises what ``answer`` does; close
-        the generator to stop early, and what was delivered is paid for.
+    async def targets(self, order: Order) -> list[Target]:
+        """Who may answer, and for how much; of a heavy order in a thread, for every quote reads all of it.
+
+        Raises what ``Targets.of`` does.
         """
-        targets = self._targets.of(order)
-        call = await self._reserve(order, targets)
-        if isinstance(call, Replay):
-            kept = Relayed.from_kept(call.response, await self.meter.available(order.payer))
-            told = kept.receipt
-            yield Head(told.model, kept.content_type, told.held, told.output_limit, told.is_lowered)
-            yield kept.content
-            yield told
-            return
-        flows: list[Flow] = []
-        try:
-            async with aclosing(_first_flow(order, targets, call, flows)) as pieces:
-                async for piece in pieces:
-                    yield piece
-        except BaseException as error:
-            await _finish_early(order, call, flows, error)
-            raise
+        return await asyncio.to_thread(self._targets.of, order) if order.is_heavy else self._targets.of(order)
 
-    async def _reserve(self, order: Order, targets: list[Target]) -> PaidCall | Replay:
+    async def reserve(self, order: Order, targets: list[Target]) -> PaidCall | Replay:
         """The hold: the dearest quote of all that may answer, or what there is of it."""
         queue = PlaceQueue(self.meter.ledger.store, order.payer.session_id)
         while True:
@@ -99,69 +101,139 @@ class Relay:
                 return reserved
             await queue.wait(reserved)
 
+    async def replayed(self, order: Order, replay: Replay) -> Relayed:
+        """What the order's key was answered before."""
+        return Relayed.from_kept(replay.response, await self.meter.available(order.payer))
+
     def _place(self, order: Order) -> Place | None:
         if order.chat_no is None:
             return None
         payer = order.payer
         record = self.meter.ledger.store.reads.chat(payer.session_id, order.chat_no)
-        if record is None:
+        if record is None or (payer.lease_id is not None and record.taker != payer.owner):
             raise ChatNotFound(f"{payer.session_id}.{order.chat_no}")
         return Place(order.chat_no, record.turn_count, messages=1 + len(order.api.question(order.body)))
 
-    async def _first_answer(self, order: Order, targets: list[Target], call: PaidCall) -> Relayed:
+
+class AnswerStream:
+    """One order's answer as it comes: a head, the upstream's events, and at last the receipt.
+
+    Iterate over it once; close it to stop early. The upstream's last event comes once all is settled and
+    durable.
+    """
+
+    def __init__(self, relay: Relay, order: Order) -> None:
+        self._relay = relay
+        self._order = order
+        self._flow: Flow | None = None
+        self._pieces = self._paid()
+
+    def __aiter__(self) -> Self:
+        """The stream itself."""
+        return self
+
+    async def __anext__(self) -> Head | bytes | Receipt:
+        """The next piece."""
+        return await anext(self._pieces)
+
+    async def aclose(self) -> None:
+        """Stop, and settle what was told or delivered."""
+        await self._pieces.aclose()
+
+    @property
+    def is_to_be_finished(self) -> bool:
+        """Whether it should be read to its end though nobody listens any more (spec P3).
+
+        Where output is visible, who leaves pays for what was delivered. Where it is hidden, or has not begun,
+        only the end of the answer tells what it cost.
+        """
+        return self._flow is not None and self._flow.is_hidden
+
+    async def _paid(self) -> AsyncGenerator[Head | bytes | Receipt]:
+        order, relay = self._order, self._relay
+        targets = await relay.targets(order)
+        call = await relay.reserve(order, targets)
+        if isinstance(call, Replay):
+            kept = await relay.replayed(order, call)
+            told = kept.receipt
+            yield Head(told.model, kept.content_type, told.held, told.output_limit, told.is_lowered)
+            yield kept.content
+            yield told
+            return
+        try:
+            async with aclosing(self._first_flow(targets, call)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except BaseException as error:
+            await self._finish_early(call, error)
+            raise
+
+    async def _first_flow(
+        self, targets: list[Target], call: PaidCall
+    ) -> AsyncGenerator[Head | bytes | Receipt]:
         failure: ProviderError | None = None
         for target in _affordable(targets, call):
-            call.quoted = target.quoted
+            self._flow = flow = Flow(self._order, target, call)
             try:
-                return await _answered(order, target, call)
+                async with aclosing(_settled_flow(flow)) as pieces:
+                    async for piece in pieces:
+                        yield piece
             except ProviderError as error:
+                call.exposure += flow.exposure(error, delivered=target.cost(flow.usage_delivered()))
+                # Where the client has seen a part, another model cannot go on from there.
+                if flow.has_begun:
+                    raise
                 failure = error
+            else:
+                return
         assert failure is not None, "a hold pays for one of its targets at least"
         raise failure
 
+    async def _finish_early(self, call: PaidCall, reason: BaseException) -> None:
+        """The client is gone, or the request failed: what becomes of its hold.
 
-async def _answered(order: Order, target: Target, call: PaidCall) -> Relayed:
+        A client that is gone pays for what it was given, and that is saved; a failure costs nothing.
+        """
+        flow = self._flow
+        if call.is_resolved or flow is None or isinstance(reason, ProviderError):
+            await _give_up(call, reason, 0)
+            return
+        usage = flow.usage_delivered()
+        if isinstance(reason, Exception) or usage == Usage():
+            await _give_up(call, reason, flow.exposure(reason))
+            return
+        turn = _turn(self._order, flow.message, flow.answering_ms) if flow.has_spoken else None
+        exposure = 0 if flow.is_ended_by_leaving else flow.exposure(reason, charged=flow.target.cost(usage))
+        try:
+            await call.settle(usage, quoted=flow.target.quoted, turn=turn, exposure=exposure)
+        except Exception as failure:  # noqa: BLE001 -- a cancellation must stay one
+            reason.add_note(f"Its hold is left to the sweep: {failure!r}")
+
+
+async def _answered(attempt: Attempt) -> Relayed:
     """One target's whole answer, paid."""
-    started, limit = time.monotonic(), target.limit(order, call.granted)
-    body = order.api.sent(order.body, target.host.model, limit, target.host.limit_field)
+    order, target, call = attempt.order, attempt.target, attempt.call
+    body = attempt.body()
 
     async def ask() -> tuple[str, bytes]:
-        async with target.host.ask(order.api, body) as reply:
+        async with target.host.ask(order.api, body, order.payer.owner) as reply:
             return reply.content_type, await reply.content()
 
-    content_type, content = await with_retries(ask, target.host.retries_max)
+    content_type, content = await attempt.with_retries(ask)
     reply = _parsed(target, content)
-    usage = _usage(order, target, reply, call.granted)
-    turn = None
-    if order.chat_no is not None:
-        turn = _turn(order, order.api.reply_message(reply), int((time.monotonic() - started) * 1000))
-    receipt = target.receipt(usage, limit, call.granted)
-    relayed = Relayed(content, content_type, receipt)
-    response = relayed.kept() if call.is_keyed else None
-    settled = await call.settle(usage, quoted=target.quoted, turn=turn, response=response)
+    texts = list(order.api.reply_texts(reply))
+    told = reply.get("usage")
+    usage = attempt.usage(told, texts)
+    attempt.note_hidden_output(usage, texts)
+    relayed = Relayed(content, content_type, attempt.receipt(usage))
+    settled = await call.settle(
+        usage,
+        quoted=target.quoted,
+        turn=_turn(order, order.api.reply_message(reply), attempt.answering_ms),
+        response=relayed.kept() if call.is_keyed else None,
+        unpaid=attempt.unpaid(usage, reply.get("model"), told),
+    )
     return relayed.settled(settled.available)
-
-
-async def _first_flow(
-    order: Order, targets: list[Target], call: PaidCall, flows: list[Flow]
-) -> AsyncGenerator[Head | bytes | Receipt]:
-    failure: ProviderError | None = None
-    for target in _affordable(targets, call):
-        flow = Flow(order, target, call)
-        flows.append(flow)
-        try:
-            async with aclosing(_settled_flow(flow)) as pieces:
-                async for piece in pieces:
-                    yield piece
-        except ProviderError as error:
-            # Where the client has seen a part, another model cannot go on from there.
-            if flow.has_begun:
-                raise
-            failure = error
-        else:
-            return
-    assert failure is not None, "a hold pays for one of its targets at least"
-    raise failure
 
 
 async def _settled_flow(flow: Flow) -> AsyncGenerator[Head | bytes | Receipt]:
@@ -176,13 +248,19 @@ async def _settled_flow(flow: Flow) -> AsyncGenerator[Head | bytes | Receipt]:
                 seen.append(piece)
             yield piece
     assert head is not None, "a flow begins with its head, or raises"
-    usage = flow.usage()
+    usage = flow.settled_usage()
     response = None
     if call.is_keyed:
         kept = Relayed(b"".join([*seen, flow.tail]), head.content_type, flow.receipt(usage))
         response = kept.kept()
-    turn = None if flow.order.chat_no is None else _turn(flow.order, flow.message, flow.answering_ms)
-    settled = await call.settle(usage, quoted=flow.target.quoted, turn=turn, response=response)
+    settled = await call.settle(
+        usage,
+        quoted=flow.target.quoted,
+        turn=_turn(flow.order, flow.message, flow.answering_ms),
+        response=response,
+        unpaid=flow.settled_unpaid(usage),
+        exposure=flow.cut_exposure(usage),
+    )
     call.measure = None
     yield flow.tail
     yield replace(flow.receipt(usage), available=settled.available)
@@ -194,49 +272,20 @@ def _affordable(targets: list[Target], call: PaidCall) -> Iterator[Target]:
 
 def _parsed(target: Target, content: bytes) -> Body:
     name = target.host.name
-    try:
-        reply = from_json(content)
-    except ValueError as error:
-        raise ProviderResponseInvalid(f"Upstream {name!r} did not answer with JSON: {error}.") from None
-    if type(reply) is not dict:
-        raise ProviderResponseInvalid(f"Upstream {name!r} did not answer with a JSON object.")
+    reply = event_json(name, content)
     if reply.get("error"):  # some say so with status 200
         raise refused_in_stream(name, reply["error"], target.host.secret)
     return reply
 
 
-def _usage(order: Order, target: Target, reply: Body, granted: int) -> Usage:
-    told = reply.get("usage")
-    if told is None:
-        return target.counted(order, list(order.api.reply_texts(reply)), granted)
-    usage = told_usage(target.host.name, told, order.api.usage)
-    if target.counts_tokens:
-        return usage
-    return target.with_bytes(usage, list(order.api.reply_texts(reply)))
-
-
-def _turn(order: Order, said: Message, answering_ms: int) -> Turn:
+def _turn(order: Order, said: Message, answering_ms: int) -> Turn | None:
+    if order.chat_no is None:
+        return None
     return Turn((*order.api.question(order.body), said), answering_ms)
 
 
-async def _finish_early(order: Order, call: PaidCall, flows: list[Flow], reason: BaseException) -> None:
-    """The client is gone, or the request failed: what becomes of its hold.
-
-    A client that is gone pays for what it was given, and that is saved; a failure costs nothing.
-    """
-    flow = flows[-1] if flows else None
-    if call.is_resolved or flow is None or not flow.has_spoken or isinstance(reason, Exception):
-        await _give_up(call, reason)
-        return
-    turn = None if order.chat_no is None else _turn(order, flow.message, flow.answering_ms)
+async def _give_up(call: PaidCall, reason: BaseException, exposure: int) -> None:
     try:
-        await call.settle(flow.usage_so_far(), quoted=flow.target.quoted, turn=turn)
-    except Exception as failure:  # noqa: BLE001 -- a cancellation must stay one
-        reason.add_note(f"Its hold is left to the sweep: {failure!r}")
-
-
-async def _give_up(call: PaidCall, reason: BaseException) -> None:
-    try:
-        await call.abandon()
+        await call.abandon(exposure)
     except Exception as failure:  # noqa: BLE001 -- the reason matters more, and a cancellation must stay one
         reason.add_note(f"Its hold is left to the sweep: {failure!r}")

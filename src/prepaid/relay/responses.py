@@ -9,6 +9,8 @@ from pydantic_core import to_json
 
 from prepaid.errors import InvalidRequestError
 from prepaid.models.apis import unpriced_wishes
+from prepaid.models.codecs.chat_stream import whole_text
+from prepaid.models.codecs.responses_stream import ResponsesStream, item_output
 from prepaid.models.failures import refused_in_stream
 from prepaid.models.usage import RESPONSES_USAGE
 from prepaid.records import Api, Message, Role, ToolCall, Usage
@@ -31,7 +33,6 @@ __all__ = ["RESPONSES"]
 
 _UNSEEN: Final = ("previous_response_id", "conversation", "prompt", "background")
 """With these the upstream adds an input that we do not see, or answers when we are not there."""
-_ENDS: Final = ("response.completed", "response.incomplete", "response.failed")
 _ITEMS: Final = (
     "message",
     "function_call",
@@ -90,10 +91,7 @@ class ResponsesApi:
     def reply_texts(self, reply: Body) -> Iterator[str]:
         """All output in a whole reply."""
         for item in _output(reply):
-            yield from texts_of(item.get("content"))
-            yield from texts_of(item.get("summary"))
-            for name in _ITEM_TEXTS:
-                yield from texts_of(item.get(name))
+            yield item_output(item)
 
     def reply_message(self, reply: Body) -> Message:
         """Its texts and the calls of tools."""
@@ -104,8 +102,8 @@ class ResponsesApi:
                 text += texts_of(item.get("content"))
             elif item.get("type") == "function_call":
                 parts = (item.get("call_id"), item.get("name"), item.get("arguments"))
-                calls.append(ToolCall(*(part if type(part) is str else "" for part in parts)))
-        return Message(Role.ASSISTANT, "".join(text), tuple(calls))
+                calls.append(ToolCall(*(whole_text(part) if type(part) is str else "" for part in parts)))
+        return Message(Role.ASSISTANT, whole_text("".join(text)), tuple(calls))
 
     def question(self, body: Body) -> tuple[Message, ...]:
         """What comes after the last answer."""
@@ -141,38 +139,43 @@ class ResponsesReader:
 
     def __init__(self, upstream: str, secret: str | None) -> None:
         self.texts: list[str] = []
-        self.usage: Any = None
-        self.is_ended = False
         self._upstream = upstream
         self._secret = secret
-        self._said: list[str] = []
-        self._response: Body = {}
-        self._number = 0
+        self._answer = ResponsesStream()
+
+    @property
+    def usage(self) -> Any:
+        """As the upstream told it last."""
+        return self._answer.usage
+
+    @property
+    def model(self) -> str | None:
+        """Which model has answered, as the upstream says."""
+        return self._answer.model
+
+    @property
+    def is_ended(self) -> bool:
+        """The upstream has told the whole response."""
+        return self._answer.is_ended
+
+    @property
+    def hides_output(self) -> bool:
+        """Reasoning came that cannot be read."""
+        return self._answer.hides_output
 
     def see(self, event: Body) -> tuple[str, bool]:
         """The output in an event; the client gets all of them."""
         kind = event.get("type")
         if kind == "error" or (kind is None and event.get("error")):
             raise refused_in_stream(self._upstream, event.get("error") or event, self._secret)
-        number = event.get("sequence_number")
-        self._number = number if type(number) is int else self._number + 1
-        response = event.get("response")
-        if type(response) is dict:
-            self._response = response
-            if kind in _ENDS:
-                self.is_ended = True
-                self.usage = response.get("usage")
-        delta = event.get("delta")
-        if type(delta) is not str or not delta:
-            return "", True
-        self.texts.append(delta)
-        if kind in ("response.output_text.delta", "response.refusal.delta"):
-            self._said.append(delta)
-        return delta, True
+        text = self._answer.see(event)
+        if text:
+            self.texts.append(text)
+        return text, True
 
     def cut(self, usage: Usage) -> bytes:
         """The event that ends a response at its limit."""
-        said = {"type": "output_text", "text": "".join(self._said), "annotations": []}
+        said = {"type": "output_text", "text": "".join(self._answer.said), "annotations": []}
         message = {
             "id": "msg_cut",
             "type": "message",
@@ -181,7 +184,7 @@ class ResponsesReader:
             "content": [said],
         }
         response = {
-            **self._response,
+            **self._answer.response,
             "status": "incomplete",
             "incomplete_details": {"reason": "max_output_tokens"},
             "output": [message],
@@ -193,14 +196,18 @@ class ResponsesReader:
                 "total_tokens": usage.input_tokens + usage.output_tokens,
             },
         }
-        event = {"type": "response.incomplete", "sequence_number": self._number + 1, "response": response}
+        event = {
+            "type": "response.incomplete",
+            "sequence_number": self._answer.number + 1,
+            "response": response,
+        }
         return b"event: response.incomplete\ndata: " + to_json(event) + b"\n\n"
 
     def message(self) -> Message:
         """The whole answer where it came to its end, else its text so far."""
         if self.is_ended:
-            return RESPONSES.reply_message(self._response)
-        return Message(Role.ASSISTANT, "".join(self._said))
+            return RESPONSES.reply_message(self._answer.response)
+        return Message(Role.ASSISTANT, whole_text("".join(self._answer.said)))
 
 
 def _items(body: Body) -> list[Body]:

@@ -30,6 +30,7 @@ class Target:
     info: ModelInfo
     quoted: Quote
     tokens_max: int
+    catalogue: Catalogue
 
     @property
     def counts_tokens(self) -> bool:
@@ -39,6 +40,19 @@ class Target:
     def cost(self, usage: Usage) -> int:
         """What ``usage`` costs, in base units."""
         return pricing.cost(self.quoted.price, usage)
+
+    @property
+    def is_in_micro_dollars(self) -> bool:
+        """Whether a base unit of the price is a millionth of a dollar."""
+        return self.quoted.price.asset == "USD"
+
+    def dearer_by(self, model: str, usage: Usage) -> int:
+        """What ``usage`` costs more where ``model`` has answered instead, in base units; 0 if not dearer."""
+        prices = self.catalogue.compared_prices(self.info.name, self.info.provider, model)
+        if prices is None:
+            return 0
+        asked, answered = prices
+        return max(pricing.cost(answered, usage) - pricing.cost(asked, usage), 0)
 
     def receipt(self, usage: Usage, limit: int, granted: int) -> Receipt:
         """What it comes to on a hold of ``granted``; what is available then is known when it is settled."""
@@ -135,7 +149,8 @@ class Targets:
         tokens = min(asked.limit or self._default_output_tokens, info.output_tokens_max)
         if not asked.choices:
             tokens = 0
-        return Target(host, info, self._quote(order, info, input_units, tokens), tokens)
+        quoted = self._quote(order, info, input_units, tokens)
+        return Target(host, info, quoted, tokens, self._catalogue)
 
     @staticmethod
     def _quote(order: Order, info: ModelInfo, input_units: int, tokens: int) -> Quote:

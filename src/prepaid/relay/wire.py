@@ -62,13 +62,23 @@ class Reader(Protocol):
     """Follows one streamed answer."""
 
     texts: list[str]
-    """All output so far, hidden reasoning and tools' arguments included."""
-    usage: Any
-    """As the upstream told it; ``None`` where it has not."""
+    """All output so far, visible reasoning and tools' arguments included."""
+
+    @property
+    def usage(self) -> Any:
+        """As the upstream told it last; ``None`` where it has not."""
+
+    @property
+    def model(self) -> str | None:
+        """Which model has answered, as the upstream says."""
 
     @property
     def is_ended(self) -> bool:
         """Whether the upstream has said how the answer ends; only usage may still come."""
+
+    @property
+    def hides_output(self) -> bool:
+        """Whether there was output that cannot be read, such as encrypted reasoning."""
 
     def see(self, event: Body) -> tuple[str, bool]:
         """The output in an event, and whether the client gets the event.

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
 from prepaid.errors import InvalidRequestError, PrepaidError, SessionNotFound
-from prepaid.ledger import new_id
+from prepaid.ledger import fingerprint, new_id
 from prepaid.meter import Payer, Replay, begin_once
 from prepaid.models.contract import Model
 from prepaid.money import AMOUNT_MAX
-from prepaid.records import Api, ChatRequest, Message, Price, Role, Usage
+from prepaid.records import Api, ApiKeyRecord, ChatRequest, Message, Price, Role, Usage
 from prepaid.routing import SYSTEM_NAMESPACE, Node, Routing, select_nodes, system_validated_any
 from prepaid.sessions.events import AIRequestFailed, AIResponseReceived
 from prepaid.sessions.opening import Opening
 from prepaid.sessions.session import Session
 from prepaid.sessions.values import check_name, check_text, check_user
-from prepaid.turns import Question, ask_panel
+from prepaid.turns import PanelAnswer, Question, ask_panel
 
 __all__ = ["AIRequest", "AIResponse", "Asking", "Fee"]
 
@@ -68,6 +68,11 @@ class AIRequest:
     timeout_seconds: float = _TIMEOUT_SECONDS
     key: str | None = None
 
+    @property
+    def content(self) -> tuple[object, ...]:
+        """What ``key`` stands for."""
+        return (self.prompt, self.model, self.routing, self.fee, self.max_output_tokens)
+
 
 @dataclass(frozen=True, slots=True)
 class AIResponse:
@@ -85,6 +90,10 @@ class AIResponse:
     cost: int = 0
     available: int = 0
     replayed: bool = False
+
+
+Keep = Callable[[AIResponse], Awaitable[None]]
+"""Queues what a retry is to find. What is available is not known yet."""
 
 
 class Asking(Opening):
@@ -130,19 +139,24 @@ class Asking(Opening):
             ModelNotSupported, InsufficientFee, ApiNotSupported: not with this model, or not for this fee.
             NoNodesAvailable, ConsensusTimeout, NodeValidationFailed: no answer under this routing.
             ProviderError: the model failed. Whatever failed costs nothing.
+            ManagerClosed: the manager is shut down; it costs nothing either.
         """
         asked = AIRequest(prompt, model, session_id, routing, fee, max_output_tokens, timeout_seconds, key)
-        return await self.ask(await self.paying_session(check_user(user_id), session_id), asked)
+        return await self.ask(await self.paying_session(check_user(user_id), session_id, asked=asked), asked)
 
-    async def ask(self, session: Session, asked: AIRequest, request_id: str | None = None) -> AIResponse:
+    async def ask(
+        self, session: Session, asked: AIRequest, request_id: str | None = None, keep: Keep | None = None
+    ) -> AIResponse:
         """``make_ai_request`` paid by a session at hand, within the cap and models of its API key.
 
         ``request_id`` is given where the request has one already; ``asked.session_id`` is not looked at.
+        ``keep`` queues what a retry is to find, together with the payment; then ``asked`` has no key.
         """
         request_id = request_id or new_id("req")
         payer = session.payer
         try:
-            response = await self._once(session, asked, request_id)
+            with self._workspace.meter.underway.step():
+                response = await self._once(session, asked, request_id, keep)
         except PrepaidError as error:
             failed = AIRequestFailed(payer.session_id, payer.owner, request_id, error.code)
             self._workspace.events.emit(failed)
@@ -169,34 +183,52 @@ class Asking(Opening):
                 raise outcome
         return [outcome for outcome in outcomes if isinstance(outcome, AIResponse | PrepaidError)]
 
-    async def paying_session(self, user_id: str, session_id: str | Literal[0] | None = None) -> Session:
-        """The session that pays for a single request: see ``make_ai_request``."""
-        if session_id is None:
-            return await self.get_or_create_session(user_id)
-        if session_id == 0:
-            return await self.start_user_session(user_id)
+    async def paying_session(
+        self,
+        user_id: str,
+        session_id: str | Literal[0] | None = None,
+        *,
+        asked: AIRequest | None = None,
+        issuer: ApiKeyRecord | None = None,
+    ) -> Session:
+        """The session that pays for a single request: see ``make_ai_request``.
+
+        Where none is named, the key of what is ``asked`` is the user's, and stays with the session that is
+        chosen first. ``issuer`` is the API key that asks, if one does.
+        """
+        if session_id is None or session_id == 0:
+            key = None if asked is None else asked.key
+            content = fingerprint("choose", session_id, *(() if asked is None else asked.content))
+            return await self.choose_session(
+                user_id, key, content, is_new=session_id is not None, issuer=issuer
+            )
         if not isinstance(session_id, str):
             raise SessionNotFound(str(session_id))
         return self.get_session(session_id, user_id)
 
-    async def _once(self, session: Session, asked: AIRequest, request_id: str) -> AIResponse:
+    async def _once(
+        self, session: Session, asked: AIRequest, request_id: str, keep: Keep | None
+    ) -> AIResponse:
         payer = session.payer
         if asked.key is None:
-            return await self._ask(payer, asked, request_id)
-        meant = (asked.prompt, asked.model, asked.routing, asked.fee, asked.max_output_tokens)
-        begun = await begin_once(self._workspace.meter, payer, asked.key, *meant)
+            return await self._ask(payer, asked, request_id, keep)
+        begun = await begin_once(self._workspace.meter, payer, asked.key, *asked.content)
         if isinstance(begun, Replay):
             kept = json.loads(begun.response)
             kept["nodes"] = tuple(kept["nodes"])
             return AIResponse(**{**kept, "available": session.available, "replayed": True})
-        try:
-            response = await self._ask(payer, asked, request_id)
+
+        async def keep_for_key(response: AIResponse) -> None:
             await begun.settle(Usage(), response=json.dumps(asdict(response), ensure_ascii=False))
+
+        try:
+            return await self._ask(payer, asked, request_id, keep_for_key)
         finally:
             await begun.abandon()
-        return response
 
-    async def _ask(self, payer: Payer, asked: AIRequest, request_id: str) -> AIResponse:
+    async def _ask(
+        self, payer: Payer, asked: AIRequest, request_id: str, keep: Keep | None = None
+    ) -> AIResponse:
         models = self._workspace.models(asked.model or self.settings.default_model)
         name = models[0].info.name
         candidates = self._nodes(name, models)
@@ -208,17 +240,27 @@ class Asking(Opening):
         questions = {
             node.node_id: Question(payer, request, candidates[node.node_id][1], price=price) for node in nodes
         }
-        decided = await ask_panel(self._workspace.turns, questions, routing, asked.timeout_seconds)
-        return AIResponse(
-            request_id=request_id,
-            session_id=payer.session_id,
-            model=name,
-            text=decided.text,
-            nodes=decided.chosen,
-            answers={node_id: answer.text for node_id, answer in decided.answers.items()},
-            cost=decided.cost,
-            available=await self._workspace.meter.available(payer),
+
+        def response_of(decided: PanelAnswer) -> AIResponse:
+            return AIResponse(
+                request_id=request_id,
+                session_id=payer.session_id,
+                model=name,
+                text=decided.text,
+                nodes=decided.chosen,
+                answers={node_id: answer.text for node_id, answer in decided.answers.items()},
+                cost=decided.cost,
+            )
+
+        decided = await ask_panel(
+            self._workspace.turns,
+            questions,
+            routing,
+            asked.timeout_seconds,
+            None if keep is None else lambda decided: keep(response_of(decided)),
         )
+        available = await self._workspace.meter.available(payer)
+        return replace(response_of(decided), available=available)
 
     def _nodes(self, name: str, models: tuple[Model, ...]) -> dict[str, tuple[Node, tuple[Model, ...]]]:
         """Who serves this model: every upstream, the first with fallbacks, and the nodes registered here."""

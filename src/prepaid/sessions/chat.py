@@ -132,6 +132,7 @@ class Chat:
             SessionPaused, SessionAlreadyClosed, SessionExpired: the session cannot spend.
             MessageLimitReached: the chat is full.
             ProviderError: every model failed; it cost nothing.
+            ManagerClosed: the manager is shut down; what had come by then is paid and saved.
         """
         async with aclosing(
             self.stream_message(text, key=key, max_output_tokens=max_output_tokens)
@@ -141,14 +142,20 @@ class Chat:
                     return event
         raise AssertionError("a stream ends with its answer")
 
-    async def stream_message(
+    def stream_message(
         self, text: str, *, key: str | None = None, max_output_tokens: int | None = None
     ) -> AsyncGenerator[TextDelta | ToolCall | Answer]:
         """Ask, and get the answer as it comes; the last event is the ``Answer``.
 
         Close the generator (``aclosing``) to stop early: what was delivered is paid for and saved. Until
-        it has ended, the chat's other questions wait.
+        it has ended, the chat's other questions wait. A shutdown of the manager does the same, wherever the
+        generator stands; who then asks it for more gets ``ManagerClosed``.
         """
+        return self._workspace.meter.underway.stream(self._answered(text, key, max_output_tokens))
+
+    async def _answered(
+        self, text: str, key: str | None, max_output_tokens: int | None
+    ) -> AsyncGenerator[TextDelta | ToolCall | Answer]:
         check_text(text, "message")
         if max_output_tokens is not None:
             check_count(max_output_tokens, "max_output_tokens", 1, TOKENS_MAX)
@@ -187,7 +194,8 @@ class Chat:
     async def clear_history(self, *, key: str | None = None) -> None:
         """Forget all messages. What was paid stays in the statement."""
         work = ClearMessages(self.payer.session_id, self.payer.owner, self.chat_no, self.payer.lease_id)
-        await self._workspace.submit_once(work, key, fingerprint("clear", self.payer.owner, self.chat_no))
+        content = fingerprint("clear", self.payer.owner, self.chat_no)
+        await self._workspace.submit_once(work, key, content, lease_id=self.payer.lease_id)
 
     async def get_stats(self) -> ChatStats:
         """The chat in numbers."""
@@ -226,7 +234,7 @@ class Chat:
         payer, kept = self.payer, config.to_json()
         work = UpdateChat(payer.session_id, payer.owner, self.chat_no, kept, payer.lease_id, version)
         content = fingerprint("configure", payer.owner, self.chat_no, work.config, version)
-        await self._workspace.submit_once(work, key, content)
+        await self._workspace.submit_once(work, key, content, lease_id=payer.lease_id)
         self._workspace.attach(payer.session_id, self.chat_no, config)
 
     def attach(self, **live: Any) -> None:

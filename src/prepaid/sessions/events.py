@@ -11,6 +11,7 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar
 from weakref import WeakSet
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 BACKLOG_MAX: Final = 10_000
+CALLBACKS_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +191,20 @@ class EventBus:
         except Exception:
             self._logger.exception("an event callback failed on %r", event)
 
-    async def aclose(self) -> None:
-        """Wait for callbacks that still run, except one that is closing us itself, and end every stream."""
+    async def aclose(
+        self, seconds: float = CALLBACKS_SECONDS, closing: AbstractSet[asyncio.Task[Any]] = frozenset()
+    ) -> None:
+        """Wait up to ``seconds`` for callbacks that still run, except those that are ``closing`` us.
+
+        What runs on then is cancelled and logged. All streams are ended.
+        """
         self._is_closed = True
-        while others := self._tasks - {asyncio.current_task()}:
-            await asyncio.gather(*others, return_exceptions=True)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while (others := self._tasks - closing) and (left := deadline - loop.time()) > 0:
+            await asyncio.wait(others, timeout=left)
+        for task in others:
+            task.cancel()
+            self._logger.warning("an event callback had not ended after %g s and was cancelled", seconds)
         for stream in list(self._streams):
             stream.close()

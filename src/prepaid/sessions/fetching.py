@@ -41,7 +41,7 @@ class StoredRequest:
     """A request as it stands: ``message`` is the answer's text, or why there is none.
 
     ``response`` is there once ``status`` is SUCCESS, ``error`` is the code where it FAILED or ran into
-    its TIMEOUT; then it has cost nothing.
+    its TIMEOUT; then it has cost nothing. ``response.available`` is as of now.
     """
 
     session_id: str
@@ -68,6 +68,7 @@ class Fetching(Asking):
             RequestInProgress: the key's request is still being asked.
             PrepaidError: as ``make_ai_request``; why it failed is kept too.
         """
+        self._workspace.meter.underway.check()
         begun, is_new = await self._begin(session, asked)
         if not is_new and begun.status is RequestState.PENDING:
             raise RequestInProgress(asked.key or begun.request_id)
@@ -80,7 +81,9 @@ class Fetching(Asking):
 
         Raises:
             ConcurrencyLimitReached: this process asks as many for the session already.
+            ManagerClosed: the manager is shut down.
         """
+        self._workspace.meter.underway.check()
         if sum(task.get_name() == session.session_id for task in self._asking) >= BACKGROUND_MAX:
             raise ConcurrencyLimitReached("background_max", BACKGROUND_MAX)
         begun, is_new = await self._begin(session, asked)
@@ -101,32 +104,31 @@ class Fetching(Asking):
         record = reads.request(session.session_id, request_id) if check_id(request_id) else None
         if record is None:
             raise RequestNotFound(request_id)
-        return self._as_of_now(record)
+        return self._as_of_now(record, session.available)
 
     def get_requests(
         self, session: Session, *, before: str | None = None, limit: int = 100
     ) -> list[StoredRequest]:
         """A page of a session's requests, newest first; ``before`` is the last id of the page before."""
         check_count(limit, "limit", 1, _PAGE_MAX)
-        reads = self._workspace.store.reads
-        return [
-            self._as_of_now(each) for each in reads.requests(session.session_id, before=before, limit=limit)
-        ]
+        found = self._workspace.store.reads.requests(session.session_id, before=before, limit=limit)
+        available = session.available
+        return [self._as_of_now(each, available) for each in found]
 
-    async def stop_asking(self) -> None:
-        """Break off what runs in the background."""
+    async def stop_asking(self, seconds: float) -> None:
+        """Break off what runs in the background, and wait for it, up to ``seconds``."""
         running = list(self._asking)
         for task in running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        if running:
+            await asyncio.wait(running, timeout=seconds)
 
     async def _begin(self, session: Session, asked: AIRequest) -> tuple[StoredRequest, bool]:
         """The request, and whether it is now to be asked."""
         lasts_ms = as_milliseconds(asked.timeout_seconds, "timeout_seconds", _TIMEOUT_MS_MAX) + _SETTLING_MS
         deadline_ms = self._workspace.store.clock() + lasts_ms
         work = BeginRequest(session.session_id, session.user_id, new_id("req"), deadline_ms)
-        meant = (asked.prompt, asked.model, asked.routing, asked.fee, asked.max_output_tokens)
-        done = await self._workspace.submit_once(work, asked.key, fingerprint("request", *meant))
+        done = await self._workspace.submit_once(work, asked.key, fingerprint("request", *asked.content))
         is_new = not done.replayed
         if done.replayed and self.fetch_response(session, done.value).status is not RequestState.SUCCESS:
             again = RetryRequest(session.session_id, done.value, deadline_ms)
@@ -134,8 +136,11 @@ class Fetching(Asking):
         return self.fetch_response(session, done.value), is_new
 
     async def _run(self, session: Session, asked: AIRequest, request_id: str) -> StoredRequest:
+        async def keep(response: AIResponse) -> None:
+            await self._end(session, request_id, RequestState.SUCCESS, asdict(response))
+
         try:
-            response = await self.ask(session, replace(asked, key=None), request_id)
+            await self.ask(session, replace(asked, key=None), request_id, keep)
         except PrepaidError as error:
             is_late = isinstance(error, ConsensusTimeout | ProviderTimeout)
             state = RequestState.TIMEOUT if is_late else RequestState.FAILED
@@ -145,7 +150,6 @@ class Fetching(Asking):
             told = {"code": "interrupted", "message": "It was interrupted, and cost nothing. Ask again."}
             await self._end(session, request_id, RequestState.FAILED, told)
             raise
-        await self._end(session, request_id, RequestState.SUCCESS, asdict(response))
         return self.fetch_response(session, request_id)
 
     async def _end(self, session: Session, request_id: str, state: RequestState, outcome: Any) -> None:
@@ -160,11 +164,11 @@ class Fetching(Asking):
         if error is not None and not isinstance(error, PrepaidError):  # of ours, the reason is kept
             self._workspace.logger.error("a request failed unexpectedly", exc_info=error)
 
-    def _as_of_now(self, record: RequestRecord) -> StoredRequest:
+    def _as_of_now(self, record: RequestRecord, available: int) -> StoredRequest:
         outcome = {} if record.outcome is None else json.loads(record.outcome)
         state, response, error, message = record.state, None, None, ""
         if state is RequestState.SUCCESS:
-            response = AIResponse(**{**outcome, "nodes": tuple(outcome["nodes"])})
+            response = AIResponse(**{**outcome, "nodes": tuple(outcome["nodes"]), "available": available})
             message = response.text
         elif state is not RequestState.PENDING:
             error, message = outcome["code"], outcome["message"]

@@ -13,6 +13,7 @@ from prepaid.errors import (
     AuthenticationError,
     InvalidRequestError,
     KeyNotFound,
+    KeyTooNarrow,
     LeaseNotFound,
     SessionNotFound,
     ValueTooLarge,
@@ -20,7 +21,7 @@ from prepaid.errors import (
 from prepaid.ledger import fingerprint
 from prepaid.meter import Payer
 from prepaid.money import Currency, parse_amount
-from prepaid.records import OPERATOR, ApiKeyRecord, KeyKind, holder_of_user
+from prepaid.records import OPERATOR, ApiKeyRecord, KeyKind, KeyLimits, holder_of_user
 from prepaid.sessions.api_keys import invalid_key, matches, new_secret, parse_key, parse_key_id
 from prepaid.sessions.finding import Finding
 from prepaid.sessions.leased import LeasedSession
@@ -61,13 +62,16 @@ class KeyRing(Finding):
         models: Iterable[str] | None = None,
         expires_at: datetime | timedelta | None = None,
         key: str | None = None,
+        issuer: ApiKeyRecord | None = None,
     ) -> IssuedKey:
         """A new key: of a session, of a user, or, with neither, of the operator.
 
         With ``session_id``, ``user_id`` says whose the session has to be. ``cap`` is what a session's key may
-        spend in all; ``models`` are those it may ask.
+        spend in all; ``models`` are those it may ask. ``issuer`` is the API key that asks for it, if one
+        does: what was asked for is cut to that key's limits (spec M1).
 
         Raises:
+            KeyTooNarrow: the issuer has none of the models, or a cap.
             SessionNotFound, SessionAlreadyClosed, SessionExpired: there is no such session to spend from.
             KeyLimitReached: ``KEYS_MAX`` keys work.
         """
@@ -75,17 +79,23 @@ class KeyRing(Finding):
         if cap is not None and asset is None:
             raise InvalidRequestError("Only a session's key can have a cap.", remedy="Name the session.")
         secret, digest = new_secret()
+        wanted = KeyLimits(
+            _check_models(models),
+            as_expiry(expires_at, self._workspace.store.clock()),
+            None if cap is None or asset is None else parse_amount(cap, asset),
+        )
+        limits = wanted if issuer is None else wanted.narrowed(issuer.limits)
         work = IssueKey(
             holder,
             owner,
             digest,
             KEYS_MAX,
             name=check_name(name, "name"),
-            cap=None if cap is None or asset is None else parse_amount(cap, asset),
-            models=_check_models(models),
-            expires_ms=as_expiry(expires_at, self._workspace.store.clock()),
+            cap=limits.cap,
+            models=limits.models,
+            expires_ms=limits.expires_ms,
         )
-        content = fingerprint("key", owner, work.name, work.cap, work.models, expires_at)
+        content = fingerprint("key", owner, work.name, wanted.cap, wanted.models, expires_at)
         done = await self._workspace.submit_once(work, key, content)
         return self._issued(holder, done.value, None if done.replayed else secret)
 
@@ -131,16 +141,19 @@ class KeyRing(Finding):
         *,
         grace: timedelta | float | None = None,
         key: str | None = None,
+        issuer: ApiKeyRecord | None = None,
     ) -> IssuedKey:
         """Give a key another secret. The one before stops working at once, or after ``grace``.
 
-        Cap, what was spent of it, expiry and models stay.
+        Cap, what was spent of it, expiry and models stay. ``issuer`` is the API key that asks for it.
 
         Raises:
             KeyNotFound: unknown, or not this user's.
+            KeyTooNarrow: it can do more than the key that asks.
             KeyEnded: it was revoked or has expired.
         """
         record = self.get_api_key(key_id, user_id)
+        _check_covered(record, issuer, "rotate")
         grace_ms = 0 if grace is None else as_milliseconds(grace, "grace", _GRACE_MS_MAX)
         secret, digest = new_secret()
         work = RotateKey(record.holder, record.owner, record.number, digest, grace_ms)
@@ -149,14 +162,23 @@ class KeyRing(Finding):
         return self._issued(record.holder, record.number, None if done.replayed else secret)
 
     async def revoke_api_key(
-        self, key_id: str, user_id: str | None = None, *, key: str | None = None
+        self,
+        key_id: str,
+        user_id: str | None = None,
+        *,
+        key: str | None = None,
+        issuer: ApiKeyRecord | None = None,
     ) -> ApiKeyRecord:
         """End a key for good, at once; what it has in flight settles. Again does nothing.
 
+        Keys and sessions that were made with it go on, within the limits that it had: revoke them, too.
+
         Raises:
             KeyNotFound: unknown, or not this user's.
+            KeyTooNarrow: it can do more than ``issuer``, the key that asks.
         """
         record = self.get_api_key(key_id, user_id)
+        _check_covered(record, issuer, "revoke")
         work = RevokeKey(record.holder, record.owner, record.number)
         await self._workspace.submit_once(work, key, fingerprint("revoke", record.number))
         return self.get_api_key(key_id)
@@ -236,6 +258,17 @@ def payer_of(record: ApiKeyRecord) -> Payer:
     assert record.asset is not None, "a session has an account"
     key_no = None if record.cap is None else record.number
     return Payer(record.holder, record.owner, record.asset, key_no=key_no, models=record.models)
+
+
+def _check_covered(record: ApiKeyRecord, issuer: ApiKeyRecord | None, act: str) -> None:
+    """A key with limits has itself in its hands, and keys that can do nothing more.
+
+    Raises:
+        KeyTooNarrow: ``record`` can.
+    """
+    if issuer is None or issuer.key_id == record.key_id or issuer.limits.covers(record.limits):
+        return
+    raise KeyTooNarrow(f"{act} {record.key_id}, which is limited to {record.limits}", str(issuer.limits))
 
 
 def _check_models(models: Iterable[str] | None) -> tuple[str, ...] | None:

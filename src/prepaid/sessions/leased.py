@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -97,7 +96,8 @@ class LeasedSession:
             lease_id=self.lease.lease_id,
         )
         content = fingerprint("chat", self.lease.lease_id, work.name, work.config)
-        chat_no = (await self._workspace.submit_once(work, key, content)).value
+        done = await self._workspace.submit_once(work, key, content, lease_id=self.lease.lease_id)
+        chat_no = done.value
         self._workspace.attach(self.lease.session_id, chat_no, config)
         self._chat = Chat(self._workspace, self.payer, chat_no)
         return self._chat
@@ -148,7 +148,7 @@ class LeasedSession:
             return self._chat or await self.create_new_chat()
 
     def _is_own(self, record: ChatRecord) -> bool:
-        return bool(json.loads(record.metadata).get("taker") == self.lease.taker)
+        return record.taker == self.lease.taker
 
     async def give_back(self) -> None:
         """End the lease; the next taker may have the session.

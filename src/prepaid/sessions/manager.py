@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from prepaid.config import Settings
-from prepaid.errors import ConfigError
+from prepaid.errors import ConfigError, ManagerClosed
 from prepaid.models.contract import Model
 from prepaid.runtime import Runtime
 from prepaid.sessions.cleanup import Cleaner
@@ -29,6 +29,10 @@ from prepaid.sessions.workspace import Workspace
 __all__ = ["SessionManager"]
 
 EventT = TypeVar("EventT", bound=Event)
+SHUTDOWN_SECONDS: Final = 10.0
+"""How long a shutdown waits for requests to settle and for callbacks of events."""
+
+_CALLBACKS_SECONDS_MIN: Final = 1.0
 
 
 class SessionManager(Fetching, KeyRing, Pooling, Restoring, Upkeep):
@@ -74,7 +78,8 @@ class SessionManager(Fetching, KeyRing, Pooling, Restoring, Upkeep):
         self._asking = set()
         if persistence_adapter is not None:
             self._workspace.saver = Saver(self._workspace, persistence_adapter)
-        self._is_down = False
+        self._closing: asyncio.Task[None] | None = None
+        self._closers: set[asyncio.Task[Any]] = set()
         self._start()
 
     def on(self, kind: type[EventT], callback: Callable[[EventT], Awaitable[None] | None]) -> None:
@@ -85,20 +90,56 @@ class SessionManager(Fetching, KeyRing, Pooling, Restoring, Upkeep):
         """Events from this call on, until the stream is closed or the manager shut down (spec B12)."""
         return self._workspace.events.events()
 
-    async def shutdown(self) -> None:
-        """Stop the clean-up, save what is to be saved, close the database. Sessions stay open in it."""
-        if self._is_down:
+    async def shutdown(self, seconds: float = SHUTDOWN_SECONDS) -> None:
+        """Break off what is being asked, save what is to be saved, close the database.
+
+        What was delivered of answers is settled, and saved in their chats; whoever still waits for more gets
+        ``ManagerClosed``. Requests and callbacks of events have ``seconds`` for that; what is not settled by
+        then is left to the sweep of other managers, and logged. Sessions stay open in the database.
+
+        Call it from wherever you like, again too: it is done once, and goes on where a caller is cancelled.
+        """
+        loop = asyncio.get_running_loop()
+        if self._closing is None:
+            self._closing = loop.create_task(self._shut_down(seconds))
+        elif self._closing.done() or self._closing.get_loop() is not loop:
             return
-        self._is_down = True
+        caller = asyncio.current_task()
+        assert caller is not None, "coroutines run in tasks"
+        self._closers.add(caller)
+        await asyncio.shield(self._closing)
+
+    async def _shut_down(self, seconds: float) -> None:
+        deadline = asyncio.get_running_loop().time() + seconds
+
+        async def end_events() -> None:
+            left = max(deadline - asyncio.get_running_loop().time(), _CALLBACKS_SECONDS_MIN)
+            await self._workspace.events.aclose(left, self._closers)
+
         async with contextlib.AsyncExitStack() as closing:  # from the last to the first, whatever fails
             closing.push_async_callback(self._runtime.aclose)
             if self._workspace.saver is not None:
                 closing.push_async_callback(self._workspace.saver.aclose)
-            closing.push_async_callback(self._workspace.events.aclose)
+            closing.push_async_callback(end_events)
             closing.push_async_callback(self._cleaner.aclose)
-            closing.push_async_callback(self.stop_asking)
+            closing.push_async_callback(self._stop_asking, seconds)
+
+    async def _stop_asking(self, seconds: float) -> None:
+        """Settle what runs, all at the same time."""
+        meter = self._workspace.meter
+        await asyncio.gather(
+            self.stop_asking(seconds), meter.stop(seconds), self._workspace.relay.aclose(seconds)
+        )
+        if meter.running:
+            self._workspace.logger.warning(
+                "%d requests did not settle within %g s of the shutdown: left to the sweep",
+                len(meter.running),
+                seconds,
+            )
 
     async def __aenter__(self) -> Self:
+        if self._closing is not None:
+            raise ManagerClosed
         self._start()
         return self
 

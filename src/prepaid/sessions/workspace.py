@@ -14,6 +14,7 @@ from prepaid.runtime import Runtime
 from prepaid.sessions.agent_config import AgentConfig
 from prepaid.sessions.events import EventBus, SessionClosed
 from prepaid.store.operations import Closed, Done, Limits, Once, Operation
+from prepaid.store.spaces import key_in_space
 
 if TYPE_CHECKING:
     from prepaid.agents import ChatAgent
@@ -61,18 +62,26 @@ class Workspace:
         return await asyncio.shield(queued)
 
     async def submit_once(
-        self, work: Operation, key: str | None, content: bytes, *, scope: str | None = None
+        self,
+        work: Operation,
+        key: str | None,
+        content: bytes,
+        *,
+        scope: str | None = None,
+        lease_id: str | None = None,
     ) -> Done:
         """Apply ``work``; with an idempotency key, once for this content (spec D3).
 
-        ``scope`` is whose key it is, where that is not the session that ``work`` changes.
+        ``scope`` is whose key it is, where that is not the session that ``work`` changes; with ``lease_id``,
+        it is the lease's own.
 
         Raises:
             IdempotencyConflict: the key stands for something else.
         """
         if key is None:
             return Done(await self.store.submit(work))
-        once = Once(work.session_id if scope is None else scope, check_key(key), content, work)
+        kept = key_in_space(check_key(key), lease_id)
+        once = Once(work.session_id if scope is None else scope, kept, content, work)
         done: Done = await self.store.submit(once)
         return done
 

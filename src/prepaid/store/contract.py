@@ -40,6 +40,13 @@ class Store(Protocol):
     def queued(self) -> int:
         """How many changes wait to be written."""
 
+    async def probe(self) -> None:
+        """Return once something was written that changes nothing, in its turn; a few who ask share one.
+
+        Raises:
+            StoreError: it could not be. A database that is only busy is waited for, as with every change.
+        """
+
     async def ask(self, question: Callable[[Reads], T]) -> T:
         """Answer a bounded question; the event loop goes on meanwhile."""
 

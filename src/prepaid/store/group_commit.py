@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol, TypeVar
 
 from prepaid.errors import PrepaidError, StoreBusy, StoreError
-from prepaid.store.operations import Operation
+from prepaid.store.operations import Operation, Probe
 
 __all__ = ["BUSY_SECONDS", "QUEUE_MAX", "Batches", "GroupCommit", "UnitOfWork"]
 
@@ -63,6 +63,7 @@ class Batches(ABC):
         self._queue: deque[Waiting] = deque()
         self._writer: asyncio.Task[None] | None = None
         self._closed = False
+        self._probing: asyncio.Future[None] | None = None
         self.listener: Callable[[list[Operation]], None] | None = None
 
     @abstractmethod
@@ -97,6 +98,17 @@ class Batches(ABC):
         if self._writer is None:
             self._start()
         return future
+
+    def probe(self) -> asyncio.Future[None]:
+        """Queue a change of nothing, or share the one that waits: resolved once it is written.
+
+        Raises:
+            StoreBusy: the queue is full.
+        """
+        if self._probing is None or self._probing.done():
+            self._probing = self.submit(Probe())
+            self._probing.add_done_callback(_observe)
+        return self._probing
 
     @property
     def queued(self) -> int:
@@ -212,6 +224,12 @@ def _answer(future: asyncio.Future[Any], result: object) -> None:
         future.set_exception(result)
         return
     future.set_result(result)
+
+
+def _observe(probing: asyncio.Future[None]) -> None:
+    """Whoever asked may not wait any more for how it failed."""
+    if not probing.cancelled():
+        probing.exception()
 
 
 def _fail(batch: list[Waiting], error: Exception) -> None:

@@ -63,6 +63,9 @@ class Unit(Protocol):
     def changes(self) -> int:
         """Rows changed by the last ``run``."""
 
+    def touch(self) -> None:
+        """Have the transaction write, though it changes nothing."""
+
     def lock(self, session_id: str) -> None:
         """Keep others from a session that the operation did not name, until the transaction ends."""
 

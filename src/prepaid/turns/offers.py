@@ -56,8 +56,14 @@ class Offers:
         return self.of(question, question.models[0])
 
     def others(self, question: Question) -> Iterator[Offer]:
-        """The fallbacks' that could answer: nobody asked for them by name, so the rest is left out."""
+        """The fallbacks' that could answer: nobody asked for them by name, so the rest is left out.
+
+        So are those that the payer's key is not for.
+        """
+        allowed = question.payer.models
         for model in question.models[1:]:
+            if allowed is not None and model.info.name not in allowed:
+                continue
             try:
                 offer = self.of(question, model)
             except InvalidRequestError:

@@ -7,7 +7,7 @@ A request that fails, by time or by disagreement, costs nothing (spec A12, C12).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -53,9 +53,16 @@ class _Spoken:
 
 
 async def ask_panel(
-    turns: Turns, questions: Mapping[str, Question], routing: Routing, seconds: float
+    turns: Turns,
+    questions: Mapping[str, Question],
+    routing: Routing,
+    seconds: float,
+    keep: Callable[[PanelAnswer], Awaitable[object]] | None = None,
 ) -> PanelAnswer:
     """Ask every node its question; ``questions`` are by node id and have neither key nor place.
+
+    ``keep`` is given what was decided right before it is paid, to queue a write for a retry to find: what was
+    paid and cannot be found again would be paid twice.
 
     Raises:
         InsufficientFunds: the balance does not pay all of them; none was asked.
@@ -71,7 +78,9 @@ async def ask_panel(
     try:
         spoken = await _until_decided(tasks, routing, seconds)
         chosen = rules.aggregate(_as_answers(spoken), routing)
-        return PanelAnswer(tuple(answer.node_id for answer in chosen), await _pay(spoken))
+        answers = {node_id: each.answer for node_id, each in spoken.items()}
+        decided = PanelAnswer(tuple(answer.node_id for answer in chosen), answers)
+        return replace(decided, answers=await _pay(spoken, () if keep is None else (keep(decided),)))
     finally:
         for task in tasks:
             task.cancel()
@@ -146,10 +155,13 @@ def _as_answers(spoken: Mapping[str, _Spoken]) -> list[rules.Answer]:
     return [rules.Answer(node_id, each.answer.text) for node_id, each in spoken.items()]
 
 
-async def _pay(spoken: Mapping[str, _Spoken]) -> dict[str, Answer]:
+async def _pay(spoken: Mapping[str, _Spoken], first: Iterable[Awaitable[object]]) -> dict[str, Answer]:
+    """The answers, paid. What comes ``first`` is queued before the payments: durable no later than they."""
+    kept = [asyncio.ensure_future(each) for each in first]
     settled = await asyncio.gather(
         *(each.run.call.settle(each.usage, quoted=each.run.offer.quoted) for each in spoken.values())
     )
+    await asyncio.gather(*kept)
     return {
         node_id: replace(each.answer, available=paid.available)
         for (node_id, each), paid in zip(spoken.items(), settled, strict=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -13,13 +12,14 @@ from typing import Final
 from prepaid import pricing
 from prepaid.errors import PrepaidError, ProviderError, ProviderResponseInvalid, ProviderStreamBroken
 from prepaid.meter import PaidCall, check_usage
+from prepaid.models.codecs.chat_stream import whole_text
 from prepaid.models.contract import Model
 from prepaid.models.measure import event_bytes, request_bytes, text_bytes
 from prepaid.records import ChatRequest, Finish, ModelEvent, TextDelta, ToolCall, Unit, Usage
 from prepaid.turns.offers import Offer
 from prepaid.turns.question import Answer
 
-__all__ = ["Run", "guarded", "whole_text"]
+__all__ = ["Run", "guarded"]
 
 _CUT_CHARACTERS_PER_TOKEN: Final = 8
 _CUT_CHARACTERS_MORE: Final = 128
@@ -29,8 +29,6 @@ is cut short; one that does not costs us less than another hold."""
 
 _MEASURE_EVERY: Final = 8
 """A long answer is measured anew when it has grown by an eighth: all measurings together stay linear."""
-
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(slots=True, eq=False)
@@ -81,7 +79,12 @@ class Run:
         Raises:
             ProviderError: whatever went wrong at the model.
         """
-        request = replace(self.request, model=self.offer.quoted.model, output_tokens_max=self.tokens_max)
+        request = replace(
+            self.request,
+            model=self.offer.quoted.model,
+            output_tokens_max=self.tokens_max,
+            asker=self.call.payer.owner,
+        )
         finish: Finish | None = None
         async with aclosing(guarded(self.offer.model, request)) as events:
             async for event in events:
@@ -209,11 +212,6 @@ def _checked(event: object, name: str) -> ModelEvent:
             return event
         case _:
             raise ProviderResponseInvalid(f"Model {name!r} said {repr(event)[:80]}.")
-
-
-def whole_text(text: str) -> str:
-    """Text as Unicode allows it: nothing can store or send half a surrogate pair."""
-    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def _cut_bytes(text: str, room: int) -> str:

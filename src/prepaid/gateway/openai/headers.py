@@ -1,17 +1,35 @@
-"""What a request held and cost, in headers, and in the last event of a stream."""
+"""What a request held and cost, in headers, and for who wants it in the last event of a stream."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from prepaid.gateway.asgi import Header, to_json
+from prepaid.errors import InvalidRequestError
+from prepaid.gateway.asgi import Header, Request, to_json
 from prepaid.meter import Payer
 from prepaid.relay import Head, Receipt
 
-__all__ = ["head_headers", "receipt_event", "receipt_headers"]
+__all__ = ["head_headers", "receipt_event", "receipt_headers", "wants_receipt"]
 
+_AS_EVENT: Final = b"event"
 _LOWERED: Final[Header] = (b"x-prepaid-lowered", b"true")
 _REPLAYED: Final[Header] = (b"x-prepaid-replayed", b"true")
+
+
+def wants_receipt(request: Request) -> bool:
+    """Whether the client asks for ``receipt_event``, which not every library of OpenAI's clients takes.
+
+    Raises:
+        InvalidRequestError: it asks for a receipt of a kind that there is not.
+    """
+    asked = request.header(b"x-prepaid-receipt")
+    if asked is None:
+        return False
+    if asked != _AS_EVENT:
+        raise InvalidRequestError(
+            f"X-Prepaid-Receipt is {asked.decode('latin-1')[:40]!r}.", remedy="Send event, or leave it out."
+        )
+    return True
 
 
 def receipt_headers(payer: Payer, receipt: Receipt) -> list[Header]:
@@ -28,14 +46,13 @@ def head_headers(payer: Payer, head: Head) -> list[Header]:
     """Of a stream, whose cost is not known yet."""
     return [
         (b"content-type", head.content_type.encode("latin-1")),
-        (b"cache-control", b"no-cache"),
         (b"x-accel-buffering", b"no"),  # nginx passes on what comes, as it comes
         *_common(payer, head),
     ]
 
 
 def receipt_event(payer: Payer, receipt: Receipt) -> bytes:
-    """The last event of a stream. It comes after ``[DONE]``, where OpenAI's clients have stopped to read."""
+    """The last event of a stream, for who asked for it. It comes after ``[DONE]``, and OpenAI has none."""
     told = {
         "session": payer.session_id,
         "currency": payer.asset,

@@ -9,9 +9,9 @@ from prepaid.errors import PrepaidError
 from prepaid.gateway.asgi import ClientGone, Request
 from prepaid.gateway.callers import SessionCaller
 from prepaid.gateway.failures import openai_failure
-from prepaid.gateway.openai.headers import head_headers, receipt_event, receipt_headers
+from prepaid.gateway.openai.headers import head_headers, receipt_event, receipt_headers, wants_receipt
 from prepaid.gateway.parts import Handler, Parts
-from prepaid.relay import Head, Order, Receipt, WireApi
+from prepaid.relay import AnswerStream, Head, Order, Receipt, WireApi
 from prepaid.sessions.chat import chat_number
 from prepaid.sessions.events import AIRequestFailed, AIResponseReceived
 
@@ -42,9 +42,12 @@ def relaying(api: WireApi) -> Handler:
 async def _order(request: Request, parts: Parts, api: WireApi, caller: SessionCaller) -> Order:
     chat, key = request.header(b"x-prepaid-chat"), request.header(b"idempotency-key")
     chat_no = None if chat is None else chat_number(caller.session_id, chat.decode("latin-1"))
-    raw = await request.body(parts.settings.gateway.body_bytes_max)
     named = None if key is None else key.decode("latin-1")
-    order = Order.read(api, caller.payer, raw, key=named, chat_no=chat_no)
+    await parts.heavy.admit(request, caller.payer, named)
+    raw = await request.body(parts.settings.gateway.body_bytes_max)
+    order = await parts.heavy.read(
+        caller.key_id, raw, lambda: Order.read(api, caller.payer, raw, key=named, chat_no=chat_no)
+    )
     if order.asked.model in parts.workspace.catalogue:  # what is no model's name is not logged as one
         request.model = order.asked.model
     caller.check_model(order.asked.model)
@@ -68,38 +71,53 @@ async def _answer(request: Request, parts: Parts, order: Order) -> None:
 
 
 async def _stream(request: Request, parts: Parts, order: Order) -> None:
+    """A client that leaves ends its stream, where all that the provider bills was delivered.
+
+    Else the answer is read to its end without it, in the client's own slot, for so long as is configured.
+    """
     task = asyncio.current_task()
     assert task is not None
+    stream = parts.workspace.relay.stream(order)
+    loop = asyncio.get_running_loop()
+    limits: list[asyncio.TimerHandle] = []
 
-    def stop(_: asyncio.Task[None]) -> None:
-        if not request.is_ended:
+    def leave(_: asyncio.Task[None]) -> None:
+        if request.is_ended:
+            return
+        if stream.is_to_be_finished:
+            limits.append(loop.call_later(parts.settings.gateway.drain_seconds, task.cancel))
+        else:
             task.cancel()
 
     gone = asyncio.ensure_future(request.gone())
-    gone.add_done_callback(stop)
+    gone.add_done_callback(leave)
     try:
-        await _send_stream(request, parts, order)
+        await _send_stream(request, order, stream, parts)
     except asyncio.CancelledError:
         if not gone.done():  # the server stops
             raise
         task.uncancel()
         raise ClientGone from None
     finally:
-        gone.remove_done_callback(stop)
+        gone.remove_done_callback(leave)
         gone.cancel()
+        for limit in limits:
+            limit.cancel()
 
 
-async def _send_stream(request: Request, parts: Parts, order: Order) -> None:
+async def _send_stream(request: Request, order: Order, stream: AnswerStream, parts: Parts) -> None:
     """The reply begins with the first piece: until then, an error is a reply of its own."""
     head: Head | None = None
+    tells = wants_receipt(request)
     try:
-        async with aclosing(parts.workspace.relay.stream(order)) as pieces:
-            async for piece in pieces:
+        async with aclosing(stream):
+            async for piece in stream:
                 if isinstance(piece, Head):
                     head = piece
                 elif isinstance(piece, Receipt):
                     _note(request, parts, order, piece)
-                    await request.chunk(receipt_event(order.payer, piece))
+                    if tells:
+                        await request.chunk(receipt_event(order.payer, piece))
                 else:
                     if not request.status:
                         assert head is not None, "a stream begins with its head"

@@ -11,11 +11,11 @@ from fastapi import Depends, Header
 from fastapi import Request as HttpRequest
 from fastapi.security import HTTPBearer
 
-from prepaid.errors import InvalidRequestError, PermissionDenied
+from prepaid.errors import InvalidRequestError, KeyTooNarrow, PermissionDenied
 from prepaid.gateway.asgi import REQUEST, Request
 from prepaid.gateway.callers import KINDS_TOLD
 from prepaid.gateway.parts import Parts
-from prepaid.records import ApiKeyRecord, KeyKind
+from prepaid.records import NO_LIMITS, ApiKeyRecord, KeyKind
 from prepaid.sessions.leased import LeasedSession
 from prepaid.sessions.manager import SessionManager
 from prepaid.sessions.session import Session
@@ -77,6 +77,19 @@ class Access:
         """
         found = self.session(session_id)
         self.require(KeyKind.USER, KeyKind.OPERATOR)
+        return found
+
+    def sharing(self, session_id: str) -> Session:
+        """A session that the caller may lend to others.
+
+        Raises:
+            KeyTooNarrow: takers ask whatever models they like, for as long as they like: a key with limits
+                of its own cannot give that.
+        """
+        found = self.owned(session_id)
+        limits = self.record.limits
+        if limits != NO_LIMITS:
+            raise KeyTooNarrow("share a session", str(limits))
         return found
 
     def user(self, user_id: str | None) -> str:

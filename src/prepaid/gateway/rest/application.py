@@ -8,6 +8,7 @@ from typing import Final
 from fastapi import FastAPI
 
 from prepaid.gateway.asgi import REQUEST, Application, Message, Receive, Request, Scope, Send
+from prepaid.gateway.heavy import announces_much, is_heavy
 from prepaid.gateway.parts import Parts
 from prepaid.gateway.rest import chats, keys, money, pool, reports, requests, sessions
 from prepaid.gateway.rest.access import PREFIX
@@ -39,22 +40,30 @@ def create(parts: Parts) -> Application:
     for module in (sessions, money, chats, requests, pool, keys, reports):
         app.include_router(module.router, prefix=PREFIX)
     add_handlers(app)
-    return _Bounded(app, parts.settings.gateway.body_bytes_max)
+    return _Bounded(app, parts)
 
 
 class _Bounded:
-    """Reads a request's body before anything else does, within the limit that holds for every body."""
+    """Reads a request's body before anything else does, within the limits that hold for every body.
 
-    def __init__(self, app: FastAPI, bytes_max: int) -> None:
+    FastAPI parses a body before it asks whose it is, so a stranger's is not read if it may be heavy.
+    """
+
+    def __init__(self, app: FastAPI, parts: Parts) -> None:
         self._app = app
-        self._bytes_max = bytes_max
+        self._parts = parts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request: Request = scope[REQUEST]
-        body = await request.body(self._bytes_max)
+        sender = (await self._parts.callers.key(request)).key_id if announces_much(request) else ""
+        body = await request.body(self._parts.settings.gateway.body_bytes_max)
         pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive_read() -> Message:
-            return pending.pop() if pending else await receive()
+            if not pending:
+                return await receive()
+            if is_heavy(body):
+                await self._parts.heavy.wait(sender, body)
+            return pending.pop()
 
         await self._app(scope, receive_read, send)

@@ -9,7 +9,7 @@ from fastapi import Request as HttpRequest
 from fastapi.responses import Response
 
 from prepaid.errors import InvalidRequestError
-from prepaid.gateway.rest.access import Caller, IdempotencyKey, IfMatch, Lease, unquoted
+from prepaid.gateway.rest.access import Access, Caller, IdempotencyKey, IfMatch, Lease, unquoted
 from prepaid.gateway.rest.answers import AnswerData, ChatData, MessageData, Page
 from prepaid.gateway.rest.events import STREAM_RESPONSES, streamed
 from prepaid.gateway.rest.paging import Cursor, Limit, number_of, page_of
@@ -37,7 +37,7 @@ async def create_chat(
 ) -> ChatData:
     """Open a chat and make it the current one."""
     session = caller.talking(session_id, lease)
-    config = _as_config(wanted.config)
+    config = _as_config(caller, wanted.config)
     if isinstance(session, LeasedSession):
         _check_taker(wanted)
         chat = await session.create_new_chat(chat_name=wanted.name, agent_config=config, key=key)
@@ -86,7 +86,7 @@ async def configure_chat(
 ) -> ChatData:
     """Let it answer differently from the next turn on."""
     found = caller.talking(session_id, lease).get_chat(chat)
-    await found.configure(_as_config(wanted), version=unquoted(if_match), key=key)
+    await found.configure(_as_config(caller, wanted), version=unquoted(if_match), key=key)
     return _told(found, response)
 
 
@@ -152,8 +152,10 @@ async def send_message(
     return AnswerData.of(found, answer)
 
 
-def _as_config(wanted: ChatConfig) -> AgentConfig:
+def _as_config(caller: Access, wanted: ChatConfig) -> AgentConfig:
+    """How the chat answers. Its owner pays for that with any key, so no key names models beyond its own."""
     fallbacks = wanted.fallback_models
+    caller.record.limits.check_models((*([wanted.model] if wanted.model else []), *(fallbacks or ())))
     return AgentConfig(
         current_model=wanted.model,
         system_prompt=wanted.system_prompt,

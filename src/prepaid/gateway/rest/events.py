@@ -47,7 +47,7 @@ class _EventStream(StreamingResponse):
     """Lets go of what it holds when it has ended, also where its client was gone before it began."""
 
     def __init__(self, events: AsyncGenerator[bytes], held: AsyncExitStack) -> None:
-        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        super().__init__(events, media_type="text/event-stream")
         self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

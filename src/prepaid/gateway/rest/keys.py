@@ -8,8 +8,6 @@ from typing import Annotated, Any, Self
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from prepaid.errors import PermissionDenied
-from prepaid.gateway.callers import KINDS_TOLD
 from prepaid.gateway.rest.access import Access, Caller, IdempotencyKey
 from prepaid.gateway.rest.answers import Page
 from prepaid.gateway.rest.paging import Cursor, Limit, number_of, page_of
@@ -55,7 +53,10 @@ class IssuedKeyData(KeyData):
 
 @router.post("/keys", status_code=201)
 async def create_key(caller: Caller, wanted: NewKey, key: IdempotencyKey = None) -> IssuedKeyData:
-    """Make a key, shown this once: of a session, of a user, or (with neither) of the operator."""
+    """Make a key, shown this once: of a session, of a user, or (with neither) of the operator.
+
+    It is no wider than the key that asks: models, expiry and cap are cut to that key's.
+    """
     whose = _whose(caller, wanted.user_id, wanted.session_id)
     made = await caller.manager.create_api_key(
         **whose,
@@ -64,6 +65,7 @@ async def create_key(caller: Caller, wanted: NewKey, key: IdempotencyKey = None)
         models=wanted.models,
         expires_at=wanted.expires_at,
         key=key,
+        issuer=caller.record,
     )
     return _issued(made)
 
@@ -101,27 +103,27 @@ async def rotate_key(
 ) -> IssuedKeyData:
     """Give a key another secret. The one before stops working at once, or after a grace."""
     owner = _keeper(caller)
-    made = await caller.manager.rotate_api_key(key_id, owner, grace=wanted.grace_seconds, key=key)
+    made = await caller.manager.rotate_api_key(
+        key_id, owner, grace=wanted.grace_seconds, key=key, issuer=caller.record
+    )
     return _issued(made)
 
 
 @router.post("/keys/{key_id}/revoke")
 async def revoke_key(caller: Caller, key_id: str, key: IdempotencyKey = None) -> KeyData:
     """End a key for good."""
-    return KeyData.of(await caller.manager.revoke_api_key(key_id, _keeper(caller), key=key))
+    owner = _keeper(caller)
+    return KeyData.of(await caller.manager.revoke_api_key(key_id, owner, key=key, issuer=caller.record))
 
 
 def _keeper(caller: Access) -> str | None:
     """Whose keys the caller keeps; ``None`` is everybody's.
 
     Raises:
-        PermissionDenied: a session's key keeps none, and no key that is limited itself makes others, which
-            would not be.
+        PermissionDenied: a session's key keeps none.
     """
     caller.require(KeyKind.USER, KeyKind.OPERATOR)
     record = caller.record
-    if record.models is not None or record.expires_ms is not None:
-        raise PermissionDenied(f"{KINDS_TOLD[record.kind]} with limits of its own", "one without")
     return None if record.kind is KeyKind.OPERATOR else record.owner
 
 

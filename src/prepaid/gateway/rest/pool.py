@@ -61,7 +61,7 @@ async def add_to_pool(
     caller: Caller, session_id: str, offer: PoolOffer, key: IdempotencyKey = None
 ) -> PoolData:
     """Share a session: others may lease it."""
-    await caller.owned(session_id).add_to_pool(cap=offer.cap, key=key)
+    await caller.sharing(session_id).add_to_pool(cap=offer.cap, key=key)
     return PoolData(**asdict(caller.manager.get_pool_status()))
 
 

@@ -91,7 +91,8 @@ async def make_request(
 ) -> RequestData:
     """Ask once, the session managed: the newest with money in it, or one from the deposit (spec B2, A4)."""
     caller.require(KeyKind.USER, KeyKind.SESSION)
-    return await _asked(caller, await _any_session(caller), wanted, response, prefer, key)
+    asked = _as_request(wanted, key)
+    return await _asked(caller, await _any_session(caller, asked), asked, response, prefer)
 
 
 @router.post("/sessions/{session_id}/requests", status_code=201, responses={202: {"model": RequestData}})
@@ -104,7 +105,7 @@ async def make_session_request(
     key: IdempotencyKey = None,
 ) -> RequestData:
     """Ask once, paid by this session."""
-    return await _asked(caller, caller.spending(session_id), wanted, response, prefer, key)
+    return await _asked(caller, caller.spending(session_id), _as_request(wanted, key), response, prefer)
 
 
 @router.post("/sessions/{session_id}/batches")
@@ -142,23 +143,22 @@ async def fetch_response(caller: Caller, session_id: str, request_id: str) -> Re
     return RequestData.of(caller.manager.fetch_response(caller.session(session_id), request_id))
 
 
-async def _any_session(caller: Access) -> Session:
+async def _any_session(caller: Access, asked: AIRequest) -> Session:
+    """The session of a session's key; of a user's, the one that the request is, or gets, bound to."""
     record = caller.record
     if record.kind is KeyKind.SESSION:
         return caller.spending(record.holder)
-    found = await caller.manager.paying_session(record.owner)
+    found = await caller.manager.paying_session(record.owner, asked=asked, issuer=record)
     return caller.spending(found.session_id)
 
 
 async def _asked(
     caller: Access,
     session: Session,
-    wanted: RequestWanted,
+    asked: AIRequest,
     response: Response,
     prefer: str | None,
-    key: str | None,
 ) -> RequestData:
-    asked = _as_request(wanted, key)
     if prefer is not None and _ASYNC in {each.strip().lower() for each in prefer.split(",")}:
         stored = await caller.manager.start_request(session, asked)
         response.status_code = 202

@@ -37,6 +37,7 @@ async def create_session(caller: Caller, wanted: NewSession, key: IdempotencyKey
         expires_at=wanted.expires_at,
         auto_save=wanted.auto_save,
         key=key,
+        issuer=caller.record,
     )
     return NewSessionData.of(session)
 
@@ -45,7 +46,8 @@ async def create_session(caller: Caller, wanted: NewSession, key: IdempotencyKey
 async def start_session(caller: Caller, wanted: StartedSession, key: IdempotencyKey = None) -> NewSessionData:
     """Open a session with the user's deposit, or a part of it."""
     owner = caller.user(wanted.user_id)
-    return NewSessionData.of(await caller.manager.start_user_session(owner, wanted.amount, key=key))
+    made = await caller.manager.start_user_session(owner, wanted.amount, key=key, issuer=caller.record)
+    return NewSessionData.of(made)
 
 
 @router.get("/sessions")
@@ -103,7 +105,9 @@ async def close_session(caller: Caller, session_id: str, key: IdempotencyKey = N
 async def restart_session(caller: Caller, session_id: str, key: IdempotencyKey = None) -> NewSessionData:
     """Close it, and open another with what it refunds, in one."""
     session = caller.owned(session_id)
-    made = await caller.manager.restart_session(session.session_id, session.user_id, key=key)
+    made = await caller.manager.restart_session(
+        session.session_id, session.user_id, key=key, issuer=caller.record
+    )
     return NewSessionData.of(made)
 
 

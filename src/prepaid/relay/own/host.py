@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Final, cast
 
 from pydantic_core import to_json
 
+from prepaid.models.codecs.chat_stream import whole_text
 from prepaid.models.contract import EmbeddingModel, Model
 from prepaid.records import ChatRequest, ModelEvent, ModelInfo, TextDelta, ToolCall
 from prepaid.relay.hosts import Reply
@@ -18,9 +20,11 @@ from prepaid.relay.own.requests import chat_request
 from prepaid.relay.own.responses import response, response_events
 from prepaid.relay.own.speech import Speaking
 from prepaid.relay.wire import Body, WireApi
-from prepaid.turns.run import guarded, whole_text
+from prepaid.turns.run import guarded
 
 __all__ = ["OwnHost"]
+
+_logger = logging.getLogger("prepaid.relay")
 
 
 class OwnHost:
@@ -29,6 +33,9 @@ class OwnHost:
     secret = None
     limit_field = "max_tokens"
     retries_max = 0
+    is_billed = False
+    stops_when_left = True
+    hides_output = False
 
     def __init__(self, model: Model) -> None:
         self.name = self.model = model.info.name
@@ -40,12 +47,16 @@ class OwnHost:
             return sum(self.estimate_tokens(text) for text in order.api.texts(order.body))
         return self._model.input_tokens_max(chat_request(order.api, order.body))
 
+    def note_odd_usage(self, what: str) -> None:
+        """Log it: a model that an app passed in counts wrongly."""
+        _logger.warning("model %s told an odd usage: %s", self.name, what)
+
     def estimate_tokens(self, text: str) -> int:
         """The model's own estimate."""
         return self._model.estimate_tokens(text)
 
     @asynccontextmanager
-    async def ask(self, api: WireApi, body: Body) -> AsyncIterator[Reply]:
+    async def ask(self, api: WireApi, body: Body, payer: str) -> AsyncIterator[Reply]:  # noqa: ARG002 -- it never fails for others
         """The model's answer, in OpenAI's words."""
         if api.path == "/embeddings":
             yield _Written(embeddings(cast("EmbeddingModel", self._model), body))

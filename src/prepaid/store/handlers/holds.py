@@ -16,6 +16,7 @@ from prepaid.store.handlers import chat_rows, key_rows
 from prepaid.store.handlers.account_rows import why_not_active, why_not_spendable
 from prepaid.store.handlers.replay import earlier, remember_refusal
 from prepaid.store.operations import Held, Hold, PlaceTaken, Progress
+from prepaid.store.spaces import key_sent
 from prepaid.store.unit import Unit, handles
 
 _EARLIER_HOLD = """
@@ -96,7 +97,7 @@ def _held_before(unit: Unit, wanted: Hold) -> Held | PrepaidError | None:
         return answered
     fingerprint, amount, state = row
     if fingerprint != fingerprint_of(wanted):
-        return IdempotencyConflict(wanted.key)
+        return IdempotencyConflict(key_sent(wanted.key))
     return Held(wanted.key, amount, replayed=True, state=HoldState(state), response=answered)
 
 

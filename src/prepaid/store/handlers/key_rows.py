@@ -12,7 +12,7 @@ from prepaid.errors import (
     KeyNotFound,
     PrepaidError,
 )
-from prepaid.records import OPERATOR, holder_of_user
+from prepaid.records import OPERATOR, KeyLimits, holder_of_user
 from prepaid.store.handlers.account_rows import why_not_live
 from prepaid.store.operations import Hold, IssueFirstKey, IssueKey, RevokeKey, RotateKey
 from prepaid.store.unit import Unit, handles
@@ -25,7 +25,8 @@ _INSERT = """
   RETURNING number"""
 
 _INSERT_FIRST = """
-  INSERT INTO api_key (holder, number, owner, name, digest, created_ms) VALUES (?, 1, ?, '', ?, ?)"""
+  INSERT INTO api_key (holder, number, owner, name, digest, cap, models, created_ms, expires_ms)
+  VALUES (?, 1, ?, '', ?, ?, ?, ?, ?)"""
 
 _LIVE = """
   SELECT count(*) FROM api_key
@@ -59,9 +60,8 @@ def issue_key(unit: Unit, work: IssueKey) -> int | PrepaidError:
         return reason
     if unit.one(_LIVE, (work.session_id, unit.now_ms))[0] >= work.live_max:
         return KeyLimitReached("keys_max", work.live_max)
-    models = None if work.models is None else json.dumps(work.models)
-    expires_ms = work.expires_ms
-    values = (work.session_id, work.owner, work.name, work.digest, work.cap, models, unit.now_ms, expires_ms)
+    cap, models, expires_ms = _limits(KeyLimits(work.models, work.expires_ms, work.cap))
+    values = (work.session_id, work.owner, work.name, work.digest, cap, models, unit.now_ms, expires_ms)
     return int(unit.one(_INSERT, values)[0])
 
 
@@ -73,9 +73,15 @@ def issue_first_key(unit: Unit, work: IssueFirstKey) -> int | PrepaidError | Non
     return issue_key(unit, work)
 
 
-def insert_first_key(unit: Unit, session_id: str, owner: str, digest: bytes) -> None:
-    """The key that a session is born with."""
-    unit.run(_INSERT_FIRST, (session_id, owner, digest, unit.now_ms))
+def insert_first_key(unit: Unit, session_id: str, owner: str, digest: bytes, limits: KeyLimits) -> None:
+    """The key that a session is born with, no wider than that of whoever asked for the session."""
+    cap, models, expires_ms = _limits(limits)
+    unit.run(_INSERT_FIRST, (session_id, owner, digest, cap, models, unit.now_ms, expires_ms))
+
+
+def _limits(limits: KeyLimits) -> tuple[int | None, str | None, int | None]:
+    """Cap, models and expiry as the table has them."""
+    return limits.cap, None if limits.models is None else json.dumps(limits.models), limits.expires_ms
 
 
 @handles(RotateKey)
@@ -88,6 +94,8 @@ def rotate_key(unit: Unit, work: RotateKey) -> PrepaidError | None:
     if revoked_ms is not None or (expires_ms is not None and expires_ms <= unit.now_ms):
         return KeyEnded(_key_id(work), "expired" if revoked_ms is None else "revoked")
     until_ms = unit.now_ms + work.grace_ms if work.grace_ms else None
+    if until_ms is not None and expires_ms is not None:
+        until_ms = min(until_ms, expires_ms)
     unit.run(_ROTATE, (until_ms, work.digest, work.session_id, work.number))
     return None
 

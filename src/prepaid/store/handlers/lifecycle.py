@@ -186,7 +186,7 @@ def _describe(unit: Unit, wanted: CreateSession) -> None:
         ),
     )
     if wanted.key_digest is not None:
-        insert_first_key(unit, wanted.session_id, wanted.owner, wanted.key_digest)
+        insert_first_key(unit, wanted.session_id, wanted.owner, wanted.key_digest, wanted.key_limits)
 
 
 @handles(SetState)

@@ -41,9 +41,10 @@ def settle(unit: Unit, work: Settle) -> Settled | PrepaidError:
         return _settled_before(unit, work)
     amount, captured, actor, chat_no, lease_id, key_no = resolved
     available = _capture(unit, work, amount, captured, actor, chat_no)
-    shortfall = work.cost - captured
-    if shortfall:
-        post(unit, work.session_id, "shortfall", "loss", "provider", shortfall, work.key, model=work.model)
+    shortfall = work.cost - captured + work.unpaid
+    for kind, loss in (("shortfall", shortfall), ("exposure", work.exposure)):
+        if loss:
+            post(unit, work.session_id, kind, "loss", "provider", loss, work.key, model=work.model)
     if lease_id is not None:
         unit.run(_LEASE_SETTLE, (amount, captured, work.session_id, lease_id))
     if key_no is not None:
@@ -104,7 +105,7 @@ def _settled_before(unit: Unit, work: Settle) -> Settled | PrepaidError:
         return HoldNotFound(work.key)
     state, captured, cost, amount, available = row
     if state == HoldState.CAPTURED and cost == work.cost:
-        return Settled(work.key, captured, amount - captured, cost - captured, available)
+        return Settled(work.key, captured, amount - captured, cost - captured + work.unpaid, available)
     return HoldResolved(work.key, HoldState(state).name.lower(), captured)
 
 
@@ -156,13 +157,13 @@ def reconcile(unit: Unit, work: Reconcile) -> Settled | None:
     if not delivered:
         outcome = release(unit, Release(work.session_id, work.key, exposure))
     else:
-        outcome = settle(unit, Settle(work.session_id, work.key, delivered, model="interrupted"))
+        outcome = settle(
+            unit, Settle(work.session_id, work.key, delivered, model="interrupted", exposure=exposure)
+        )
         # Its caller, should it still come, must not take this for its own: the turn was not saved.
         unit.run(
             "UPDATE hold SET cost = ? WHERE key = ? AND session_id = ?",
             (COST_UNKNOWN, work.key, work.session_id),
         )
-        if exposure:
-            post(unit, work.session_id, "exposure", "loss", "provider", exposure, work.key)
     assert isinstance(outcome, Settled)
     return outcome

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prepaid.errors import IdempotencyConflict, PrepaidError
 from prepaid.store.refusals import kept_form, refusal_of
+from prepaid.store.spaces import key_sent
 from prepaid.store.unit import Unit
 
 __all__ = ["earlier", "remember", "remember_refusal"]
@@ -23,9 +24,9 @@ def earlier(
     row = unit.one(_EARLIER, (session_id, key))
     if row is None:
         taken = kind != "hold" and unit.one(_HELD, (key, session_id))
-        return IdempotencyConflict(key) if taken else None
+        return IdempotencyConflict(key_sent(key)) if taken else None
     if (row[0], row[1]) != (kind, fingerprint):
-        return IdempotencyConflict(key)
+        return IdempotencyConflict(key_sent(key))
     return str(row[3]) if row[2] == "done" else refusal_of(row[3])
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 from prepaid.errors import PrepaidError
 from prepaid.store.handlers.lifecycle import create
-from prepaid.store.operations import Created, GetOrCreate, SetIdle
-from prepaid.store.unit import Unit, handles
+from prepaid.store.handlers.replay import earlier, remember
+from prepaid.store.operations import ChooseSession, Created, GetOrCreate, SetIdle
+from prepaid.store.unit import Unit, apply, handles
 
 _FUNDED = """
   SELECT session_id FROM account WHERE owner = ? AND state = 0 AND available > 0 AND asset = ?
     AND (expires_ms IS NULL OR expires_ms > ?) ORDER BY session_id DESC LIMIT 1"""
+
+_CHOICE = "choose"
+"""The kind of a key that was bound to a session."""
 
 _USE = """
   UPDATE account SET last_used_ms = ?, request_count = request_count + 1 WHERE session_id = ?
@@ -42,6 +49,20 @@ def get_or_create(unit: Unit, wanted: GetOrCreate) -> Created | PrepaidError:
     if found is None:
         return create(unit, wanted)
     return Created(*unit.one(_USE, (unit.now_ms, found)))
+
+
+@handles(ChooseSession)
+def choose_session(unit: Unit, work: ChooseSession) -> Created | PrepaidError:
+    """The session that an owner's key was bound to before, or else one to bind it to."""
+    answered = earlier(unit, work.session_id, work.key, _CHOICE, work.fingerprint)
+    if answered is not None:
+        return answered if isinstance(answered, PrepaidError) else Created(**json.loads(answered))
+    chosen = apply(unit, work.wanted)
+    if isinstance(chosen, Created):
+        remember(unit, work.session_id, work.key, _CHOICE, work.fingerprint, json.dumps(asdict(chosen)))
+        return chosen
+    assert isinstance(chosen, PrepaidError), "a session is opened or refused"
+    return chosen
 
 
 def _newest_funded(unit: Unit, wanted: GetOrCreate) -> str | None:

@@ -7,7 +7,7 @@ somebody else's session does not exist (spec A5).
 
 from __future__ import annotations
 
-from prepaid.store.operations.base import Operation
+from prepaid.store.operations.base import Operation, Probe
 from prepaid.store.operations.chats import (
     AppendMessages,
     ClearMessages,
@@ -55,6 +55,7 @@ from prepaid.store.operations.pool import (
 from prepaid.store.operations.requests import BeginRequest, EndRequest, RetryRequest
 from prepaid.store.operations.restoring import RestoreSession, SavedChat
 from prepaid.store.operations.sessions import (
+    ChooseSession,
     Close,
     Closed,
     CloseIfDue,
@@ -71,6 +72,7 @@ __all__ = [
     "AddToPool",
     "AppendMessages",
     "BeginRequest",
+    "ChooseSession",
     "ClearItems",
     "ClearMessages",
     "Close",
@@ -102,6 +104,7 @@ __all__ = [
     "PlaceTaken",
     "PopItem",
     "PopMessage",
+    "Probe",
     "Progress",
     "Reconcile",
     "Release",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "Operation",
+    "Probe",
 ]
 
 
@@ -14,3 +15,10 @@ class Operation:
     """One change to one session's rows."""
 
     session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probe(Operation):
+    """A change of nothing, written like any other: whether there can be changes at all."""
+
+    session_id: str = ""

@@ -92,7 +92,9 @@ class Turn:
 class Settle(Operation):
     """Capture ``cost`` of a hold, at most the hold; the rest is released. Result: ``Settled``.
 
-    What ``cost`` has above the hold is booked as our loss. ``response`` is kept for the key's next use.
+    What ``cost`` has above the hold is booked as our shortfall, and so is ``unpaid``: what the provider bills
+    above the price that was quoted. ``exposure`` is booked too: what the provider may bill, of this attempt
+    or of those before it, and nobody pays. ``response`` is kept for the key's next use.
     """
 
     key: str
@@ -102,6 +104,8 @@ class Settle(Operation):
     output_units: int = 0
     turn: Turn | None = None
     response: str | None = None
+    unpaid: int = 0
+    exposure: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from prepaid.records import SessionState
+from prepaid.records import NO_LIMITS, KeyLimits, SessionState
 from prepaid.store.operations.base import Operation
 
 __all__ = [
+    "ChooseSession",
     "Close",
     "CloseIfDue",
     "Closed",
@@ -37,7 +38,7 @@ class CreateSession(Operation):
     ``amount`` comes from outside, or from the owner's deposit (all of it when ``amount`` is ``None``).
     ``replaces`` closes that session first and carries over what it refunds (restart, spec A8).
     ``keep_refusal``: the key is the caller's, who may come back with it.
-    ``key_digest`` is that of the session's first API key.
+    ``key_digest`` is that of the session's first API key, which has ``key_limits``.
     """
 
     owner: str
@@ -56,6 +57,7 @@ class CreateSession(Operation):
     idle_ms: int | None = None
     auto_save: bool = True
     key_digest: bytes | None = None
+    key_limits: KeyLimits = NO_LIMITS
     limits: Limits = field(default_factory=Limits)
     keep_refusal: bool = True
 
@@ -78,6 +80,19 @@ class GetOrCreate(CreateSession):
 
     Use counts: the found session's ``request_count`` and time of last use move on (spec B2).
     """
+
+
+@dataclass(frozen=True, slots=True)
+class ChooseSession(Operation):
+    """Bind an owner's key to the session that ``wanted`` finds or opens. Result: ``Created``.
+
+    ``session_id`` is the owner's deposit. The same key again gets the same session, whatever has become of
+    it, since money may have been spent there under the key (spec D3). A refusal binds nothing.
+    """
+
+    key: str
+    fingerprint: bytes
+    wanted: CreateSession
 
 
 @dataclass(frozen=True, slots=True)

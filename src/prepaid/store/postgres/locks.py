@@ -14,12 +14,14 @@ from prepaid.records import SessionRecord, SessionState
 from prepaid.store.handlers.account_rows import DEPOSIT_PREFIX
 from prepaid.store.operations import (
     AddToPool,
+    ChooseSession,
     CreateSession,
     Deposit,
     EndLease,
     IssueKey,
     Once,
     Operation,
+    Probe,
     RemoveFromPool,
     RestoreSession,
     SaveSettings,
@@ -48,8 +50,12 @@ def sessions_of(operations: Iterable[Operation]) -> list[str]:
 def accounts_of(operation: Operation) -> tuple[str, ...]:
     """The accounts that an operation is about, its own first; they need not be there."""
     match operation:
+        case Probe():
+            return ()
         case Once():
             return (operation.session_id, *accounts_of(operation.work))
+        case ChooseSession():
+            return (operation.session_id, *accounts_of(operation.wanted))
         case CreateSession():
             replaced = () if operation.replaces is None else (operation.replaces,)
             return (operation.session_id, DEPOSIT_PREFIX + operation.owner, *replaced)
@@ -61,6 +67,8 @@ def _names(operation: Operation) -> list[str]:
     match operation:
         case Once():
             names = [f"once {operation.session_id}", *_names(operation.work)]
+        case ChooseSession():
+            names = [f"once {operation.session_id}", *_names(operation.wanted)]
         case (
             CreateSession(owner=owner, limits=limits)
             | RestoreSession(record=SessionRecord(owner=owner), limits=limits)

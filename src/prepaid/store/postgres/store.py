@@ -98,6 +98,23 @@ class PostgresStore:
         """How many changes wait to be written."""
         return sum(lane.queued for lane in self._lanes)
 
+    async def probe(self) -> None:
+        """Return once one lane has written something that changes nothing; a few who ask share it.
+
+        A lane may wait for somebody who has locked one session; nothing can be written where all fail.
+
+        Raises:
+            StoreError: none could.
+        """
+        probing: set[asyncio.Future[None]] = {lane.probe() for lane in self._lanes}
+        while True:
+            done, probing = await asyncio.wait(probing, return_when=asyncio.FIRST_COMPLETED)
+            failures = [each.exception() for each in done]
+            if None in failures:
+                return
+            if not probing:
+                raise next(each for each in failures if each is not None)
+
     async def ask(self, question: Callable[[Reads], T]) -> T:
         """Answer a bounded question while the event loop goes on."""
         return await self._readers.ask(

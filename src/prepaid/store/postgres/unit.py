@@ -52,6 +52,9 @@ class Unit:
         found: list[Any] = waited(self._connection.fetch(numbered(sql), *values))
         return found
 
+    def touch(self) -> None:
+        """The lane's own row is written with every batch."""
+
     def lock(self, session_id: str) -> None:
         """Keep others from a session that the operation did not name."""
         waited(self._connection.execute(_LOCK, session_id))

@@ -72,6 +72,14 @@ class SqliteStore:
         """How many changes wait to be written."""
         return self._writer.queued
 
+    async def probe(self) -> None:
+        """Return once something was written that changes nothing, in its turn; a few who ask share one.
+
+        Raises:
+            StoreError: it could not be.
+        """
+        await asyncio.shield(self._writer.probe())
+
     async def ask(self, question: Callable[[Reads], T]) -> T:
         """Answer a bounded question; here at once, which costs less than a thread's wake-up."""
         return question(self.reads)

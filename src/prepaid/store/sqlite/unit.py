@@ -116,6 +116,11 @@ class Unit:
         found: list[Any] = self.run(sql, values).fetchall()
         return found
 
+    def touch(self) -> None:
+        """Write the header's page as it is: of a row that stays the same, SQLite would write nothing."""
+        (version,) = self.one("PRAGMA user_version")
+        self.run(f"PRAGMA user_version = {version}")
+
     def lock(self, session_id: str) -> None:
         """Nobody else writes while this unit is open, to any session."""
 

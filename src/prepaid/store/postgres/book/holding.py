@@ -23,6 +23,7 @@ from prepaid.store.handlers.holds import fingerprint_of
 from prepaid.store.operations import Held, Hold, PlaceTaken, Progress
 from prepaid.store.postgres.book.rows import AccountRow, Book, HoldRow, KeyRow, LeaseRow, OperationRow
 from prepaid.store.refusals import kept_form, refusal_of
+from prepaid.store.spaces import key_sent
 
 __all__ = ["hold", "progress"]
 
@@ -87,12 +88,12 @@ def _held_before(book: Book, wanted: Hold) -> Held | PrepaidError | None:
     fingerprint = fingerprint_of(wanted)
     if kept is not None:
         if (kept.kind, kept.fingerprint) != ("hold", fingerprint):
-            return IdempotencyConflict(wanted.key)
+            return IdempotencyConflict(key_sent(wanted.key))
         if kept.status == "refused":
             return refusal_of(kept.response)
     assert row is not None, "a key that was answered has its hold"
     if row.fingerprint != fingerprint:
-        return IdempotencyConflict(wanted.key)
+        return IdempotencyConflict(key_sent(wanted.key))
     response = None if kept is None else kept.response
     return Held(wanted.key, row.amount, replayed=True, state=HoldState(row.state), response=response)
 

@@ -20,9 +20,7 @@ def settle(book: Book, work: Settle) -> Settled | PrepaidError:
     account = book.accounts[work.session_id]
     if row.state != HoldState.OPEN:
         if row.state == HoldState.CAPTURED and row.cost == work.cost:
-            return Settled(
-                work.key, row.captured, row.amount - row.captured, work.cost - row.captured, account.available
-            )
+            return _settled(account, row, work)
         return HoldResolved(work.key, HoldState(row.state).name.lower(), row.captured)
     row.state, row.captured, row.cost = HoldState.CAPTURED, min(row.amount, work.cost), work.cost
     if row.captured:
@@ -30,9 +28,9 @@ def settle(book: Book, work: Settle) -> Settled | PrepaidError:
     else:  # a line of nothing says nothing
         account.request_count += 1
         _give_back(book, account, row.amount)
-    if work.cost > row.captured:
-        shortfall = work.cost - row.captured
-        _append(book, account, "shortfall", shortfall, work.key, model=work.model)
+    for kind, loss in (("shortfall", work.cost - row.captured + work.unpaid), ("exposure", work.exposure)):
+        if loss:
+            _append(book, account, kind, loss, work.key, model=work.model)
     _settle_counts(book, row)
     if row.chat_no:
         _close_turn(book, row, work)
@@ -41,9 +39,12 @@ def settle(book: Book, work: Settle) -> Settled | PrepaidError:
         book.operations[work.session_id, work.key] = kept
         book.change(kept)
     book.change(row, account)
-    return Settled(
-        work.key, row.captured, row.amount - row.captured, work.cost - row.captured, account.available
-    )
+    return _settled(account, row, work)
+
+
+def _settled(account: AccountRow, row: HoldRow, work: Settle) -> Settled:
+    shortfall = work.cost - row.captured + work.unpaid
+    return Settled(work.key, row.captured, row.amount - row.captured, shortfall, account.available)
 
 
 def release(book: Book, work: Release) -> Settled | PrepaidError:
@@ -78,11 +79,11 @@ def reconcile(book: Book, work: Reconcile) -> Settled | None:
     if not delivered:
         outcome = release(book, Release(work.session_id, work.key, exposure))
     else:
-        outcome = settle(book, Settle(work.session_id, work.key, delivered, model="interrupted"))
+        outcome = settle(
+            book, Settle(work.session_id, work.key, delivered, model="interrupted", exposure=exposure)
+        )
         # Its caller, should it still come, must not take this for its own: the turn was not saved.
         row.cost = COST_UNKNOWN
-        if exposure:
-            _append(book, book.accounts[work.session_id], "exposure", exposure, work.key)
     assert isinstance(outcome, Settled)
     return outcome
 

@@ -1,0 +1,111 @@
+"""Packed bodies of requests (``Content-Encoding``): unpacked piece by piece, within bounds."""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from typing import Final, Protocol
+
+from prepaid.errors import CodingNotSupported, InvalidRequestError, ValueTooLarge
+
+if sys.version_info >= (3, 14):
+    from compression.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
+else:
+    from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
+
+__all__ = ["CODINGS", "Unpacking", "unpacking"]
+
+CODINGS: Final = ("gzip", "zstd")
+_PLAIN: Final = ("", "identity")
+_GZIP: Final = ("gzip", "x-gzip")
+_GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
+"""With the head and the checksum of gzip."""
+_ZSTD_WINDOW_LOG_MAX: Final = 23
+"""8 MiB, which is all that RFC 9659 lets a sender ask for."""
+
+
+class _Stream(Protocol):
+    """One packed stream, as ``zlib`` and ``compression.zstd`` have it."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether its end was seen."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What came behind its end."""
+
+    def decompress(self, data: bytes, size_max: int, /) -> bytes:
+        """What comes of ``data``, at most ``size_max`` bytes of it."""
+
+
+class Unpacking:
+    """One body, at most ``limit`` bytes of which come out."""
+
+    def __init__(self, coding: str, limit: int) -> None:
+        self._coding = coding
+        self._limit = limit
+        self._size = 0
+        self._stream = _gzip() if coding in _GZIP else _zstd()
+
+    def feed(self, data: bytes) -> bytes:
+        """What comes of the next piece. It may take long: run it in a thread.
+
+        Raises:
+            ValueTooLarge: there is more than ``limit``; the rest was not unpacked.
+            InvalidRequestError: it is not what the coding says, or goes on behind its end.
+        """
+        if not data:
+            return b""
+        if self._stream.eof:
+            raise self._malformed("it goes on behind its end")
+        try:
+            # One byte more than there may be tells whether there is one.
+            piece = self._stream.decompress(data, self._limit - self._size + 1)
+        except (zlib.error, ZstdError) as error:
+            raise self._malformed(str(error)) from None
+        self._size += len(piece)
+        if self._size > self._limit:
+            raise ValueTooLarge("the request's body, unpacked,", self._size, self._limit)
+        if self._stream.unused_data:
+            raise self._malformed("it goes on behind its end")
+        return piece
+
+    def end(self) -> None:
+        """The last piece was fed.
+
+        Raises:
+            InvalidRequestError: it is no whole body.
+        """
+        if not self._stream.eof:
+            raise self._malformed("it breaks off")
+
+    def _malformed(self, why: str) -> InvalidRequestError:
+        return InvalidRequestError(
+            f"The body is not {self._coding}, which its Content-Encoding says: {why}.",
+            remedy="Send one stream in this coding, or the body as it is.",
+        )
+
+
+def _gzip() -> _Stream:
+    return zlib.decompressobj(_GZIP_WINDOW)
+
+
+def _zstd() -> _Stream:
+    return ZstdDecompressor(options={int(DecompressionParameter.window_log_max): _ZSTD_WINDOW_LOG_MAX})
+
+
+def unpacking(header: bytes | None, limit: int) -> Unpacking | None:
+    """What unpacks a body with this ``Content-Encoding``; ``None`` for one that is sent as it is.
+
+    Raises:
+        CodingNotSupported: it is neither of ``CODINGS`` nor ``identity``, or several at once.
+    """
+    if header is None:
+        return None
+    coding = header.decode("latin-1").strip().lower()
+    if coding in _PLAIN:
+        return None
+    if coding not in CODINGS and coding not in _GZIP:
+        raise CodingNotSupported(coding[:40], CODINGS)
+    return Unpacking(coding, limit)

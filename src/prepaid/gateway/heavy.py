@@ -1,0 +1,185 @@
+"""Heavy bodies: who sends one can pay for it, and nobody else waits while it is read.
+
+What is linear in a body stops the event loop for as long as it takes, and a parser in C keeps all threads
+from going on. So before a heavy body is read, its payer's balance is looked at; before it is parsed, what
+it is made of is counted, which costs a hundredth; and it is parsed in a thread, one of each key at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final, TypeVar
+from weakref import WeakValueDictionary
+
+from prepaid import pricing
+from prepaid.errors import (
+    InsufficientFunds,
+    PrepaidError,
+    SessionAlreadyClosed,
+    SessionExpired,
+    SessionPaused,
+    ValueTooLarge,
+)
+from prepaid.gateway.asgi import Request
+from prepaid.meter import Payer
+from prepaid.records import Account, ModelInfo, SessionState
+from prepaid.relay import HEAVY_BYTES
+from prepaid.sessions.workspace import Workspace
+
+__all__ = ["Heavy", "announces_much", "check_structure", "is_heavy"]
+
+T = TypeVar("T")
+
+_BYTES_A_VALUE: Final = 16
+"""Of numbers and marks, on average at most: numbers of thousands of digits cost as much as many."""
+
+_LIGHT_BYTES: Final = 8_192
+_OBJECTS_LIGHT: Final = 500
+"""A body that is not long, but of nothing else than small objects, is heavy."""
+
+_BLANKS: Final = b" \t\r\n"
+_PRICES_KEPT: Final = 256
+
+
+def announces_much(request: Request) -> bool:
+    """Whether a request's body may be heavy, by its head alone."""
+    length = request.header(b"content-length")
+    if length is None:
+        return request.header(b"transfer-encoding") is not None
+    return request.header(b"content-encoding") is not None or int(length) > HEAVY_BYTES
+
+
+def is_heavy(raw: bytes) -> bool:
+    """Whether to read a body takes so long that nobody else should wait for it."""
+    return len(raw) > HEAVY_BYTES or (len(raw) > _LIGHT_BYTES and raw.count(b"{") > _OBJECTS_LIGHT)
+
+
+def check_structure(raw: bytes, values_max: int) -> None:
+    """Refuse JSON of too many parts, before a parser makes objects of them.
+
+    Lists, objects, names and values count, but not what stands in texts, however long. Exact for what is
+    JSON, and for as much of anything else as a parser would read.
+
+    Raises:
+        ValueTooLarge: there are more than ``values_max``, or numbers as long as so many.
+    """
+    bare = raw
+    if (
+        b"\\" in raw
+    ):  # in JSON only texts have them, so without what they escape only texts' own quotes are left
+        bare = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    # Every text is a value or a name, and has two quotes.
+    _check_values(bare.count(b'"') // 2, values_max)
+    outside = b"".join(bare.split(b'"')[::2])
+    _check_values(sum(outside.count(mark) for mark in (b"{", b"[", b",", b":")), values_max)
+    size, limit = len(outside.translate(None, _BLANKS)), values_max * _BYTES_A_VALUE
+    if size > limit:
+        raise ValueTooLarge("the request's body without its texts (body_values_max)", size, limit)
+
+
+def _check_values(count: int, values_max: int) -> None:
+    if count > values_max:
+        raise ValueTooLarge("the request's body (body_values_max)", count, values_max, "values")
+
+
+class Heavy:
+    """What one process does about heavy bodies."""
+
+    def __init__(self, workspace: Workspace, values_max: int) -> None:
+        self._workspace = workspace
+        self._values_max = values_max
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._least = lru_cache(_PRICES_KEPT)(self._least_on)
+
+    async def admit(self, request: Request, payer: Payer, key: str | None) -> None:
+        """Refuse a body that its payer cannot pay for, before it is read; what is not heavy is let by.
+
+        A ``key`` that was used before is let by, too: its answer may be there already.
+
+        Raises:
+            InsufficientFunds: there is less than the cheapest request costs, held money included.
+            SessionAlreadyClosed, SessionExpired, SessionPaused: it spends nothing now.
+        """
+        if not announces_much(request):
+            return
+        store = self._workspace.store
+        account = await store.ask(lambda reads: reads.account(payer.session_id))
+        if account is None:
+            return
+        refusal = self._refusal(account, payer)
+        if refusal is None:
+            return
+        if key is not None:
+            used = await store.ask(lambda reads: reads.hold_state(payer.session_id, key))
+            if used is not None:
+                return
+        raise refusal
+
+    async def read(self, key_id: str, raw: bytes, work: Callable[[], T]) -> T:
+        """What ``work`` makes of a body: at once, or in a thread where it is heavy, in the key's turn.
+
+        Raises:
+            ValueTooLarge: it has too many parts.
+        """
+        if not is_heavy(raw):
+            return work()
+
+        def checked() -> T:
+            check_structure(raw, self._values_max)
+            return work()
+
+        async with self._turn_of(key_id):
+            return await asyncio.to_thread(checked)
+
+    async def wait(self, key_id: str, raw: bytes) -> None:
+        """Return in the key's turn with a heavy body, which the caller parses at once.
+
+        The next turn begins after that, when all others had theirs.
+
+        Raises:
+            ValueTooLarge: it has too many parts.
+        """
+        turn = self._turn_of(key_id)
+        await turn.acquire()
+        try:
+            await asyncio.to_thread(check_structure, raw, self._values_max)
+        finally:
+            asyncio.get_running_loop().call_soon(turn.release)
+
+    def _turn_of(self, key_id: str) -> asyncio.Lock:
+        turn = self._turns.get(key_id)
+        if turn is None:
+            turn = self._turns[key_id] = asyncio.Lock()
+        return turn
+
+    def _refusal(self, account: Account, payer: Payer) -> PrepaidError | None:
+        match self._workspace.state_of(account):
+            case SessionState.PAUSED:
+                return SessionPaused(account.session_id)
+            case SessionState.CLOSED:
+                return SessionAlreadyClosed(account.session_id, account.refunded)
+            case SessionState.EXPIRED:
+                return SessionExpired(account.session_id)
+        needed = self._least(payer.models, self._workspace.store.clock() // 86_400_000)
+        if account.available + account.held >= needed:
+            return None
+        return InsufficientFunds(needed, account.available, account.held)
+
+    def _least_on(self, models: tuple[str, ...] | None, _day: int) -> int:
+        """What the cheapest request costs that a key for these models can send; prices change by day.
+
+        Models behind a prefix cannot be listed, so these count as one base unit; a free one has to be named
+        in ``[prices]``.
+        """
+        catalogue, settings = self._workspace.catalogue, self._workspace.settings
+        costs = [_least_of(info) for info in catalogue.list() if models is None or info.name in models]
+        if any(each.prefix is not None for each in settings.upstreams.values()):
+            costs.append(1)
+        return min(costs, default=0)
+
+
+def _least_of(info: ModelInfo) -> int:
+    output_units = 0 if "embeddings" in info.apis else 1
+    return pricing.quote(info.name, info.price, 1, output_units).minimum

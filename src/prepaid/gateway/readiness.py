@@ -1,0 +1,81 @@
+"""Whether requests can be served: what each of them reads and writes is read and written, now and then."""
+
+from __future__ import annotations
+
+import asyncio
+from math import inf
+from typing import Final
+
+from prepaid.errors import StoreError
+from prepaid.store.contract import Store
+
+__all__ = ["Readiness"]
+
+FRESH_SECONDS: Final = 1.0
+"""How long what was found is told without another look, however many ask."""
+
+ANSWER_SECONDS: Final = 2.0
+"""How long somebody who asks waits for a look, as long as the last one that was good is young enough."""
+
+STUCK_SECONDS: Final = 5.0
+"""After which a look that has not ended counts as one that failed: nothing was written for so long."""
+
+
+class Readiness:
+    """One look at a time, shared by all who ask; it waits its turn behind what is to be written.
+
+    Belongs to the event loop that it is first used on.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._look: asyncio.Task[None] | None = None
+        self._began = 0.0
+        self._told_until = -inf
+        self._good_at = -inf
+        self._failure: StoreError | None = None
+
+    async def check(self) -> None:
+        """Return if requests can be served.
+
+        Raises:
+            StoreError: they cannot; it says why.
+        """
+        loop = asyncio.get_running_loop()
+        if self._look is None and loop.time() >= self._told_until:
+            self._began = loop.time()
+            self._look = loop.create_task(self._looking())
+        if self._look is not None:
+            is_well = loop.time() - self._good_at < STUCK_SECONDS
+            left = self._began + STUCK_SECONDS - loop.time()
+            await asyncio.wait([self._look], timeout=ANSWER_SECONDS if is_well else max(left, 0.0))
+        self._tell()
+
+    async def aclose(self) -> None:
+        """Stop looking."""
+        if self._look is not None:
+            self._look.cancel()
+            await asyncio.wait([self._look])
+
+    async def _looking(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await self._store.ask(lambda reads: reads.settings())
+            await self._store.probe()
+        except StoreError as error:
+            self._failure = error
+        else:
+            self._failure, self._good_at = None, loop.time()
+        finally:
+            self._told_until = loop.time() + FRESH_SECONDS
+            self._look = None
+
+    def _tell(self) -> None:
+        stuck = asyncio.get_running_loop().time() - max(self._began, self._good_at)
+        if self._look is not None and stuck >= STUCK_SECONDS:
+            raise StoreError(
+                f"Nothing could be written for {stuck:.0f} seconds.",
+                remedy="Find out what holds the database, or what keeps it from answering.",
+            )
+        if self._failure is not None:  # whatever its own status is, others can serve what we cannot
+            raise StoreError(self._failure.what, remedy=self._failure.remedy)

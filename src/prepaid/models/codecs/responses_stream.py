@@ -1,0 +1,119 @@
+"""Follows the events of a streamed response, as tolerantly as the most tolerant client (spec P6)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from prepaid.models.codecs.output import strings_in
+
+__all__ = ["ResponsesStream", "item_output"]
+
+_ENDS: Final = ("response.completed", "response.incomplete", "response.failed", "response.done")
+_SAID: Final = ("response.output_text.delta", "response.refusal.delta")
+_WRITTEN: Final = ("delta", "text", "refusal", "arguments", "input", "code", "part", "item")
+"""Where an event of type ``….done`` repeats what its deltas have told, and may tell more."""
+
+
+class ResponsesStream:
+    """Puts one streamed response together: all output is told once, whichever of its events tells it."""
+
+    def __init__(self) -> None:
+        self.usage: Any = None
+        """As the provider told it last; ``None`` where it has not."""
+        self.model: str | None = None
+        """The model that the provider says has answered."""
+        self.is_ended = False
+        """Whether the provider has said how the response ends."""
+        self.hides_output = False
+        """Whether there is output that cannot be read."""
+        self.response: dict[str, Any] = {}
+        """The response object, as an event told it last."""
+        self.number = 0
+        """Of the last event."""
+        self.said: list[str] = []
+        """Text and refusals, as they came."""
+        self._counted: dict[tuple[Any, ...], int] = {}
+        self._counted_by_item: dict[Any, int] = {}
+
+    def see(self, event: dict[str, Any]) -> str:
+        """The output in an event that none before it has told."""
+        kind = event.get("type")
+        kind = kind if type(kind) is str else ""
+        number = event.get("sequence_number")
+        self.number = number if type(number) is int else self.number + 1
+        if type(event.get("response")) is dict:
+            return self._see_response(kind, event["response"])
+        delta = event.get("delta")
+        if type(delta) is str:
+            if kind in _SAID:
+                self.said.append(delta)
+            return self._count(self._place(event, kind.removesuffix(".delta")), event, delta)
+        if kind.endswith(".added"):
+            self._see_added(event.get("item"))
+        if kind.endswith(".done"):
+            return self._see_done(kind, event)
+        return ""
+
+    def _see_response(self, kind: str, response: dict[str, Any]) -> str:
+        self.response = response
+        if response.get("usage") is not None:
+            self.usage = response["usage"]
+        if self.model is None and type(response.get("model")) is str:
+            self.model = response["model"]
+        if kind not in _ENDS:
+            return ""
+        self.is_ended = True
+        output = response.get("output")
+        text = "".join(item_output(item) for item in (output if type(output) is list else ()))
+        return text[sum(self._counted_by_item.values()) :]
+
+    def _see_added(self, item: Any) -> None:
+        if type(item) is dict and item.get("type") == "reasoning":
+            self.hides_output = True
+
+    def _see_done(self, kind: str, event: dict[str, Any]) -> str:
+        if kind == "response.output_item.done":
+            text = item_output(event.get("item"))
+            before = self._counted_by_item.get(_item_of(event), 0)
+            return self._more(event, text, before)
+        written = next((event[name] for name in _WRITTEN if event.get(name)), "")
+        text = "".join(strings_in(written))
+        place = self._place(event, kind.removesuffix(".done"))
+        before = self._counted.get(place, 0)
+        more = self._more(event, text, before)
+        self._counted[place] = before + len(more)
+        if more and kind in ("response.output_text.done", "response.refusal.done"):
+            self.said.append(more)
+        return more
+
+    def _more(self, event: dict[str, Any], text: str, before: int) -> str:
+        """What of ``text`` goes beyond the characters that were told before."""
+        more = text[before:]
+        item = _item_of(event)
+        self._counted_by_item[item] = self._counted_by_item.get(item, 0) + len(more)
+        return more
+
+    def _count(self, place: tuple[Any, ...], event: dict[str, Any], delta: str) -> str:
+        self._counted[place] = self._counted.get(place, 0) + len(delta)
+        item = _item_of(event)
+        self._counted_by_item[item] = self._counted_by_item.get(item, 0) + len(delta)
+        return delta
+
+    @staticmethod
+    def _place(event: dict[str, Any], kind: str) -> tuple[Any, ...]:
+        """Where the text of an event stands: those of one place repeat and continue each other."""
+        item = _item_of(event)
+        for name in ("content_index", "summary_index"):
+            if type(event.get(name)) is int:
+                return item, name, event[name]
+        return item, kind, 0
+
+
+def item_output(item: Any) -> str:
+    """All output in an item of a response."""
+    return "".join(strings_in(item))
+
+
+def _item_of(event: dict[str, Any]) -> Any:
+    index, item_id = event.get("output_index"), event.get("item_id")
+    return index if type(index) is int else item_id if type(item_id) is str else None

@@ -1,0 +1,142 @@
+"""One target asked on a paid call: what its answer came to, and what its provider may bill without one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+from prepaid.errors import MayBill, ProviderError
+from prepaid.meter import PaidCall
+from prepaid.models.measure import text_bytes
+from prepaid.models.retrying import with_retries
+from prepaid.models.usage import least_output_tokens, read_usage, told_cost_micros
+from prepaid.records import Usage
+from prepaid.relay.order import Order, Receipt
+from prepaid.relay.targets import Target
+from prepaid.relay.wire import Body
+
+__all__ = ["Attempt"]
+
+_HIDDEN_TIMES: Final = 4
+_HIDDEN_MORE: Final = 100
+"""A provider that tells more output than these make of what it showed does not show all of it."""
+
+T = TypeVar("T")
+
+_logger = logging.getLogger("prepaid.relay")
+
+
+class Attempt:
+    """One target, asked to answer one order.
+
+    A provider bills what it has generated, whether or not anybody pays for it. ``exposure`` says how much
+    that may be, for an attempt that failed or was left (spec P3, P4).
+    """
+
+    def __init__(self, order: Order, target: Target, call: PaidCall) -> None:
+        self.order = order
+        self.target = target
+        self.call = call
+        self.limit = target.limit(order, call.granted)
+        self.is_asked = False
+        """Whether the request may have reached the provider."""
+        self._started = time.monotonic()
+        call.quoted = target.quoted
+
+    @property
+    def answering_ms(self) -> int:
+        """How long it has taken so far."""
+        return int((time.monotonic() - self._started) * 1000)
+
+    @property
+    def worst(self) -> int:
+        """The most that the provider may bill for this request, in base units: all that is held for it."""
+        return min(self.call.granted, self.target.quoted.amount)
+
+    def body(self) -> Body:
+        """The request as the provider gets it."""
+        order, host = self.order, self.target.host
+        return order.api.sent(order.body, host.model, self.limit, host.limit_field)
+
+    async def with_retries(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What ``ask`` returns, asked again only where the provider cannot have begun (spec P4).
+
+        Raises:
+            ProviderError: the last failure.
+        """
+
+        async def asking() -> T:
+            self.is_asked = True
+            try:
+                return await ask()
+            except ProviderError as error:
+                self.is_asked = error.may_bill is not MayBill.NOTHING
+                raise
+
+        return await with_retries(asking, self.target.host.retries_max)
+
+    def exposure(self, reason: BaseException | None, charged: int = 0, delivered: int = 0) -> int:
+        """What the provider may bill beyond ``charged``, in base units, where ``reason`` ended the attempt.
+
+        ``delivered`` is what that costs which it told or delivered before its own error.
+        """
+        if not self.is_asked or not self.target.host.is_billed:
+            return 0
+        if isinstance(reason, ProviderError):
+            match reason.may_bill:
+                case MayBill.NOTHING:
+                    return 0
+                case MayBill.DELIVERED:
+                    return max(min(delivered, self.worst) - charged, 0)
+        return max(self.worst - charged, 0)
+
+    def usage(self, told: Any, texts: list[str]) -> Usage:
+        """What the answer came to: as the provider told it where that can be true, else by our own count."""
+        target, names = self.target, self.order.api.usage
+        floor = least_output_tokens(sum(map(text_bytes, texts)))
+        # Counting takes time and is hardly ever needed: at first it is enough to know that there was something.
+        read = read_usage(told, names, Usage(1, min(floor, 1)), floor_output_tokens=floor)
+        if read.repaired:
+            counted = target.counted(self.order, texts, self.call.granted)
+            read = read_usage(told, names, counted, floor_output_tokens=floor)
+            if told is not None:
+                target.host.note_odd_usage(read.repaired)
+        return target.with_bytes(read.usage, texts)
+
+    def receipt(self, usage: Usage) -> Receipt:
+        """What it comes to; what is available then is known when it is settled."""
+        return self.target.receipt(usage, self.limit, self.call.granted)
+
+    def unpaid(self, usage: Usage, model: Any, told: Any) -> int:
+        """What the provider bills above the quoted price, in base units (spec P2).
+
+        ``model`` is the one that it says has answered. Prices are compared, not names: a dated snapshot or a
+        deployment is the same model. Where the provider tells its own cost, that is compared too.
+        """
+        target = self.target
+        if not target.host.is_billed:
+            return 0
+        cost, more = target.cost(usage), 0
+        if type(model) is str and model not in (target.host.model, target.info.name):
+            more = target.dearer_by(model, usage)
+        own_cost = told_cost_micros(told)
+        if own_cost is not None and target.is_in_micro_dollars:
+            more = max(more, own_cost - cost)
+        if more:
+            _logger.warning(
+                "upstream %s answered for %s as %s, which costs %d base units more than was quoted",
+                target.host.name,
+                target.info.name,
+                str(model)[:80],
+                more,
+            )
+        return more
+
+    def note_hidden_output(self, usage: Usage, texts: list[str]) -> None:
+        """Remember a model that bills output which it does not show."""
+        host = self.target.host
+        if not host.hides_output:
+            shown = host.estimate_tokens("".join(texts))
+            host.hides_output = usage.output_tokens > shown * _HIDDEN_TIMES + _HIDDEN_MORE
