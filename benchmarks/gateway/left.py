@@ -98,7 +98,7 @@ class Client:
     async def _ask(self) -> bool:
         """Whether there is money for another one."""
         payer, run = self.payers[-1]
-        messages = [{"role": "user", "content": f"{run.tag}" + "word" * (INPUT - 2)}]
+        messages = [{"role": "user", "content": f"{run.tag}" + "tok " * (INPUT - 2)}]
         body = {"model": self.model, "messages": messages, "max_tokens": LIMIT, "stream": True}
         seconds = self.draw.uniform(0, 1.6 * sum(MADE[self.model]) * TICK_SECONDS)
         self.sums.asked += 1

@@ -118,7 +118,7 @@ class Output(StrEnum):
     IMAGE = "image"
     """Text, about an image in the prompt."""
     LONG_WORDS = "long_words"
-    """Text whose tokens have eight bytes each: an estimate is twice the truth."""
+    """Text whose tokens have sixteen bytes each: an estimate is twice the truth, or more."""
     SHORT_WORDS = "short_words"
     """Text whose tokens have two bytes each: an estimate is half the truth."""
 
@@ -127,6 +127,8 @@ class After(StrEnum):
     """What a provider does when it was hung up on."""
 
     STOPS = "stops"
+    PROMISED = "promised"
+    """It stops, and its operator has said so (``stops_when_left``)."""
     GOES_ON = "goes_on"
 
 
@@ -150,6 +152,15 @@ class Cell:
 
     def __str__(self) -> str:
         return "-".join(astuple(self))
+
+    @property
+    def is_seen_ending(self) -> bool:
+        """Whether the client leaves where output was seen and more may come: the provider is left with it.
+
+        Nothing says of a response's item that it is the last one, so its end is no end of the answer.
+        """
+        is_item_done = self.api is Api.RESPONSES and self.ending is Ending.LEFT_ENDED
+        return is_item_done or self.ending in {Ending.LEFT_MIDDLE, Ending.LEFT_LAST_WORD}
 
     @property
     def is_left(self) -> bool:
@@ -293,6 +304,8 @@ def _no_such_usage(cell: Cell) -> str:
         return "a response tells its usage in its last event, which is its end"
     if cell.api is Api.EMBEDDINGS and told in {Told.NO_COMPLETION, Told.ZERO_OUTPUT}:
         return "embeddings have no output to count"
+    if cell.is_seen_ending and told is not Told.EVERY_CHUNK:
+        return "it ends before the usage is told"
     if ending in _USAGE_COMES:
         if ending in AGAIN | BACKED | {Ending.DISK_FULL} and told is not Told.ABSENT:
             return "how usage is read does not depend on how often was asked, or on what befalls the books"
@@ -323,7 +336,7 @@ def _no_such_output(cell: Cell) -> str:
     ):
         return "whoever reads it to the end cannot know of output that is neither shown nor told"
     if output in _OTHER_VOCABULARIES and (
-        cell.told in UNTOLD or ending not in WHOLE | _DRAINED | {Ending.LEFT_USAGE}
+        cell.told in UNTOLD or cell.is_seen_ending or ending not in WHOLE | _DRAINED | {Ending.LEFT_USAGE}
     ):
         return "our own count is of a vocabulary of four bytes; elsewhere only what was told is exact"
     if output in _SHOWN_AT_THE_END and ending in _NEEDS_A_MIDDLE:
@@ -344,6 +357,10 @@ _HUNG_UP_ON = (LEFT - {Ending.LEFT_ENDLESS}) | {Ending.TIMEOUT_HEAD, Ending.TIME
 def _no_such_provider(cell: Cell) -> str:
     if cell.after is After.GOES_ON and cell.ending not in _HUNG_UP_ON:
         return "it is not hung up on"
+    if cell.after is After.PROMISED and not cell.is_seen_ending:
+        return "the promise matters only where output was seen"
+    if cell.after is After.PROMISED and cell.output is Output.HIDDEN:
+        return "the promise is of what was seen, and nobody can see this"
     if cell.ending in TIMEOUTS and cell.after is After.STOPS:
         return "it was silent, not idle: it has made all before it was hung up on"
     if cell.answerer is Answerer.ASKED:

@@ -28,6 +28,7 @@ from matrix.cells import (
     STOPS,
     TIMEOUTS,
     TOGETHER,
+    After,
     Cell,
     Ending,
     all_cells,
@@ -40,7 +41,6 @@ from matrix.verdict import Broken, broken
 from prepaid import SessionManager
 from prepaid.audit import audit
 from prepaid.config import Settings
-from prepaid.config.sections import GatewaySettings, UpstreamSettings
 
 IN_CHECK = 1_200
 """How many cells are played where nothing else is said."""
@@ -52,8 +52,8 @@ AT_ONCE = 64
 FUND = 5_000
 SILENCE_SECONDS = 1.0
 """The read time-out, where one is to be met."""
-READS_ON_SECONDS = 4
-"""The limit of reading on without a client, where it is to be met."""
+DRAIN_SECONDS = 6
+"""The limit of reading on without a client; only an answer without end meets it."""
 GRACE_SECONDS = 0.5
 HOLD_SECONDS = 2
 """Where holds are left behind by a gateway that died."""
@@ -265,19 +265,13 @@ async def _until(condition: Callable[[], bool]) -> None:
 # settings
 
 
-_READS_ON = re.compile(
-    r"drain|unattended|alone|read(s|ing)?_on|to_the_end|leav|left|hang|hung|gone|without_client|abandon|orphan|unread|unwatched"
-)
-"""What the limit of reading on without a client may be called; ``test_cells`` says if there is none."""
-
-
 def _upstream_of(cell: Cell) -> str:
     if cell.ending in BACKED:
         return "backed"
     if cell.ending in TIMEOUTS:
         return "slow"
-    if cell.ending is Ending.LEFT_ENDLESS:
-        return "endless"
+    if cell.after is After.PROMISED:
+        return "promised"
     return "dead" if cell.ending is Ending.NO_CONNECTION else "patient"
 
 
@@ -286,17 +280,17 @@ def settings_for(runs: Iterable[Run], base_url: str, dead: int) -> str:
     runs = list(runs)
     ending = runs[0].cell.ending
     lasting = HOLD_SECONDS if ending in TOGETHER else 30
-    where, name = reads_on_setting()
-    limit = f"{name} = {READS_ON_SECONDS}\n" if name else ""
     upstreams = {
         "patient": (base_url, ""),
+        "promised": (base_url, "stops_when_left = true\n"),
         "slow": (base_url, f"timeout_seconds = {SILENCE_SECONDS}\n"),
-        "endless": (base_url, limit if where == "upstream" else ""),
         "dead": (f"http://127.0.0.1:{dead}/v1", ""),
         "backed": (base_url, f'timeout_seconds = {SILENCE_SECONDS}\nfallbacks = ["{RELIEF}"]\n'),
     }
-    text = f"hold_seconds = {lasting}\nsweep_seconds = 0.2\n{limit if where == '' else ''}"
-    text += f'[gateway]\nlog_level = "error"\ngrace_seconds = {GRACE_SECONDS}\n{limit if where == "gateway" else ""}'
+    text = f"hold_seconds = {lasting}\nsweep_seconds = 0.2\n"
+    text += (
+        f'[gateway]\nlog_level = "error"\ngrace_seconds = {GRACE_SECONDS}\ndrain_seconds = {DRAIN_SECONDS}\n'
+    )
     for upstream, (url, more) in upstreams.items():
         models = [run.model for run in runs if _upstream_of(run.cell) == upstream]
         models += [RELIEF, DEAR] if upstream == "patient" else []
@@ -314,15 +308,6 @@ def _price(model: str, times: int) -> str:
         f"context_tokens_max = 100000\nimage_tokens_max = {IMAGE_TOKENS}\n"
         'apis = ["chat", "tools", "embeddings", "images", "structured_output"]\n'
     )
-
-
-def reads_on_setting() -> tuple[str, str]:
-    """Where the limit of reading on without a client is set, and what it is called; nothing where there is none."""
-    for where, section in (("upstream", UpstreamSettings), ("gateway", GatewaySettings), ("", Settings)):
-        for name in section.model_fields:
-            if _READS_ON.search(name):
-                return where, name
-    return "", ""
 
 
 @contextmanager

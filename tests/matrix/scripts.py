@@ -1,7 +1,7 @@
 """What is asked and answered in a cell, in tokens whose true count the test knows.
 
-Every token has four bytes (but for the outputs that are about other vocabularies), so that whoever counts bytes for
-want of anything better is right. An answer has eight pieces, the first of which begins with ``p00``.
+Every token has four bytes, and is a short word with a space (but for the outputs that are about other vocabularies),
+so that whoever counts bytes or words for want of anything better is right. An answer has eight pieces, the first of which begins with ``p00``.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ REASONED = frozenset(
 """Their first half is reasoning, their second text."""
 
 LEAVES_AT_ONCE_SECONDS = 10.0
+LEAVES_IF_AT_ALL_SECONDS = 2.0
+"""Where something is hidden: who knows that reads on, who cannot know leaves."""
 GOES_UNNOTICED_SECONDS = 0.03
 
 # points of an answer
@@ -75,8 +77,6 @@ _POINTS = {
     Ending.STOPPED: MIDDLE,
     Ending.DISK_FULL: ENDED,
 }
-_LEFT_AT_ONCE = frozenset({Ending.LEFT_MIDDLE, Ending.LEFT_LAST_WORD})
-"""Output was seen, and more would come: the provider is left with the client."""
 
 
 def png(width: int = 512, height: int = 512) -> str:
@@ -125,7 +125,7 @@ class Run:
 
     @property
     def prompt(self) -> str:
-        return f"{self.tag}tell me more " + "word" * 24
+        return f"{self.tag}tell me now " + "tok " * 24
 
     @property
     def marker(self) -> bytes | None:
@@ -218,7 +218,7 @@ def _tokens(text: str) -> int:
 def piece(output: Output, number: int) -> str:
     """One piece of the answer, of ``PIECE_TOKENS``."""
     if output is Output.LONG_WORDS:
-        return f"p{number:02d}word " + "longtok " * (PIECE_TOKENS - 1)
+        return f"p{number:02d}" + "abcdefghijkl " + "internationally " * (PIECE_TOKENS - 1)
     if output is Output.SHORT_WORDS:
         return f"p{number:02d}." + "ab" * (PIECE_TOKENS - 2)
     return f"p{number:02d} " + "tok " * (PIECE_TOKENS - 1)
@@ -574,9 +574,11 @@ class Answer:
         """Come to the point: wait until what is to happen has happened."""
         self.run.reached.set()
         await self.run.go.wait()
-        together = self.cell.ending in TOGETHER - {Ending.DISK_FULL}
-        is_left = self.cell.ending in _LEFT_AT_ONCE or together
-        if await self.exchange.gone(LEAVES_AT_ONCE_SECONDS if is_left else GOES_UNNOTICED_SECONDS):
+        is_left = self.cell.is_seen_ending or self.cell.ending in TOGETHER - {Ending.DISK_FULL}
+        seconds = LEAVES_AT_ONCE_SECONDS if is_left else GOES_UNNOTICED_SECONDS
+        if self.cell.is_seen_ending and self.cell.output is Output.HIDDEN:
+            seconds = LEAVES_IF_AT_ALL_SECONDS
+        if await self.exchange.gone(seconds):
             raise HungUp
 
     # plain

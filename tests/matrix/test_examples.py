@@ -254,7 +254,7 @@ async def test_left_after_some_words_of_a_provider_that_goes_on(stage):
     ]
     stage.streams(Bill(20, 0), *words, chunk({}, "stop"), chunk(usage=usage(20, 200)), goes_on=True)
     payer = await stage.payer()
-    await stage.ask(payer, text="word" * 20, max_tokens=200, stream=True, leave=b"t02 ")
+    await stage.ask(payer, text="tok " * 20, max_tokens=200, stream=True, leave=b"t02 ")
     charged, booked = await stage.paid(payer)
     assert stage.tally.billed == 20 + 2 * 200 <= charged + booked
     assert 20 + 2 * 3 <= charged < 420
@@ -454,8 +454,8 @@ async def test_what_was_refused_unbilled_is_asked_again(stage, status):
 
 # usage
 
-TEXT = "word" * 400
-PROMPT = "word" * 10
+TEXT = "tok " * 400
+PROMPT = "tok " * 10
 TRUTH = 10 + 2 * 400
 NULLS = {"prompt_tokens": None, "completion_tokens": None, "total_tokens": None}
 ODD = {
@@ -714,6 +714,6 @@ async def test_a_bound_is_no_count_of_an_image(stage):
 
 async def test_the_hold_is_no_price_of_leaving(stage):
     """Spec P3."""
-    left, read = await _left_and_whole(stage, "m", 20, text="word" * 20, max_tokens=4_000)
+    left, read = await _left_and_whole(stage, "m", 20, text="tok " * 20, max_tokens=4_000)
     assert 0 < left <= 2 * read
     assert read == 20 + 2 * 60

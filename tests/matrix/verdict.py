@@ -24,7 +24,7 @@ import math
 from dataclasses import dataclass
 
 from matrix.callers import Books, Seen, is_charged_by_input
-from matrix.cells import BACKED, TOGETHER, UNBILLED, Answerer, Ending
+from matrix.cells import BACKED, TOGETHER, UNBILLED, After, Answerer, Ending
 from matrix.scripts import Run
 
 ABOVE_DELIVERED_MAX = 1.1
@@ -92,6 +92,8 @@ def _d_booked_is_what_can_be_owed(run: Run, seen: Seen, books: Books) -> str:
         return f"booked {books.booked}, but only {room} of the hold was not charged"
     if books.booked and cell.ending in UNBILLED:
         return f"booked {books.booked} for what was never begun"
+    if books.booked and cell.after is After.PROMISED and cell.answerer is not Answerer.DEARER:
+        return f"booked {books.booked} though the provider stops when it is left"
     if books.booked and _is_told_and_paid(run, seen):
         return f"booked {books.booked} though all was told and paid"
     return ""
@@ -138,7 +140,9 @@ def _i_left_where_it_helps(run: Run, seen: Seen, books: Books) -> str:
     cell = run.cell
     if cell.is_left and not seen.has_left:
         return f"its point was never reached: status {seen.status} {seen.content[-160:]!r}"
-    if cell.ending in {Ending.LEFT_MIDDLE, Ending.LEFT_LAST_WORD} and not run.was_left:
+    if cell.is_seen_ending:
+        if run.was_left or cell.output is Output.HIDDEN:  # who knows of hidden output reads on
+            return ""
         return "the client left an answer that it had seen a part of, the provider was read on"
     if cell.ending in {Ending.LEFT_BEFORE, Ending.LEFT_ROLE, Ending.LEFT_ENDED} and run.was_left:
         return "the provider was left where it could still tell what it came to"
