@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from prepaid import AgentConfig, Answer, SessionManager, TextDelta
 from prepaid.errors import PrepaidError
 from prepaid.store.contract import Store
 
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = float(os.environ.get("PREPAID_MATRIX_PATIENCE", "60"))
 """For what takes moments, but on a busy machine."""
 
 

@@ -163,6 +163,15 @@ class Cell:
         return is_item_done or self.ending in {Ending.LEFT_MIDDLE, Ending.LEFT_LAST_WORD}
 
     @property
+    def may_hide(self) -> bool:
+        """Whether there is, or seems to be, output that nobody sees: reasoning that is shown may be a part of it."""
+        is_reasoned = self.api is Api.RESPONSES and self.output in {
+            Output.REASONING,
+            Output.REASONING_CONTENT,
+        }
+        return is_reasoned or self.output is Output.HIDDEN
+
+    @property
     def is_left(self) -> bool:
         """Whether the client hangs up."""
         return self.ending in LEFT

@@ -58,7 +58,7 @@ REASONED = frozenset(
 
 LEAVES_AT_ONCE_SECONDS = 10.0
 LEAVES_IF_AT_ALL_SECONDS = 2.0
-"""Where something is hidden: who knows that reads on, who cannot know leaves."""
+"""Where something may be hidden: who knows of it reads on, who cannot know leaves."""
 GOES_UNNOTICED_SECONDS = 0.03
 
 # points of an answer
@@ -576,7 +576,7 @@ class Answer:
         await self.run.go.wait()
         is_left = self.cell.is_seen_ending or self.cell.ending in TOGETHER - {Ending.DISK_FULL}
         seconds = LEAVES_AT_ONCE_SECONDS if is_left else GOES_UNNOTICED_SECONDS
-        if self.cell.is_seen_ending and self.cell.output is Output.HIDDEN:
+        if self.cell.is_seen_ending and self.cell.may_hide:
             seconds = LEAVES_IF_AT_ALL_SECONDS
         if await self.exchange.gone(seconds):
             raise HungUp

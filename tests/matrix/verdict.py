@@ -141,7 +141,7 @@ def _i_left_where_it_helps(run: Run, seen: Seen, books: Books) -> str:
     if cell.is_left and not seen.has_left:
         return f"its point was never reached: status {seen.status} {seen.content[-160:]!r}"
     if cell.is_seen_ending:
-        if run.was_left or cell.output is Output.HIDDEN:  # who knows of hidden output reads on
+        if run.was_left or cell.may_hide:  # who knows of hidden output reads on
             return ""
         return "the client left an answer that it had seen a part of, the provider was read on"
     if cell.ending in {Ending.LEFT_BEFORE, Ending.LEFT_ROLE, Ending.LEFT_ENDED} and run.was_left:
