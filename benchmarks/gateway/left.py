@@ -1,7 +1,7 @@
 """Twenty streams at once, left again and again for a minute at random moments: who pays for what was made?
 
 Two providers, both of which stop when they are left, and bill what they have made: one thinks first, where nobody
-sees it, and then speaks; the other speaks from the beginning. Clients fund a session, leave stream after stream until
+sees it, and then speaks; the other speaks from the beginning, and its operator has said that it stops. Clients fund a session, leave stream after stream until
 it has no money left, and fund another one.
 """
 
@@ -29,25 +29,29 @@ from prepaid.audit import audit
 from prepaid.config import Settings
 
 CLIENTS = 20
-FUND = 20_000
-LIMIT = 400
+FUND = 50_000
+LIMIT = 700
 INPUT = 30
 TICK_SECONDS = 0.01
 EXPOSED_MAX = 0.05
 BILLED_MAX = 1.05
 """A provider has made a tick more than was seen when it notices that it was left."""
 THINKS, SPEAKS = "thinks first", "speaks at once"
-MADE = {THINKS: (60, 20), SPEAKS: (0, 80)}
+MADE = {THINKS: (120, 20), SPEAKS: (0, 100)}
 """Ticks of hidden output and of words; four tokens each."""
 TOKENS_PER_TICK = 4
 _SETTINGS = """
 [gateway]
 log_level = "error"
-[upstreams.fake]
+[upstreams.thinking]
 base_url = "{url}"
-models = ["{thinks}", "{speaks}"]
+models = ["{thinks}"]
 bytes_per_token = 4
-circuit_failures = 1000000
+[upstreams.speaking]
+base_url = "{url}"
+models = ["{speaks}"]
+bytes_per_token = 4
+stops_when_left = true
 """
 _PRICE = """
 [prices."{model}"]
