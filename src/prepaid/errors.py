@@ -30,7 +30,8 @@ PrepaidError                    .code  .retryable  .remedy
 │  └─ VersionConflict · KeyEnded
 ├─ LimitReached
 │  ├─ SessionLimitReached · ChatLimitReached · MessageLimitReached · KeyLimitReached
-│  └─ LeaseCapReached · ModelCallLimitReached · ConcurrencyLimitReached · TooManyFailedKeys
+│  ├─ LeaseCapReached · ModelCallLimitReached
+│  └─ ConcurrencyLimitReached · ReportLimitReached · TooManyFailedKeys
 ├─ RoutingError
 │  └─ NoNodesAvailable · ConsensusTimeout · NodeValidationFailed
 ├─ ProviderError
@@ -133,6 +134,7 @@ __all__ = [
     "ProviderStreamBroken",
     "ProviderTimeout",
     "ProviderUsageInvalid",
+    "ReportLimitReached",
     "RequestInProgress",
     "RequestNotFound",
     "RouteNotFound",
@@ -258,14 +260,19 @@ class ModelNotSupported(InvalidRequestError):
 
 
 class ModelNotPriced(ModelNotSupported):
-    """The model is known but has no price, and what has no price is not sold."""
+    """The model is known but has no price, or none for all that is billed; what has no price is not sold.
 
-    def __init__(self, model: str) -> None:
+    ``lacks`` is what the known prices do not cover.
+    """
+
+    def __init__(self, model: str, lacks: str = "") -> None:
         self.model = model
+        self.lacks = lacks
+        fees = ", with per_request or per_search and searches_max" if "search" in lacks else ""
         PrepaidError.__init__(
             self,
-            f"Model {model!r} has no price.",
-            remedy=f'Add [prices."{model}"] to prepaid.toml.',
+            f"Model {model!r} has no price{f' that covers {lacks}' if lacks else ''}.",
+            remedy=f'Add [prices."{model}"] to prepaid.toml{fees}.',
         )
 
 
@@ -670,6 +677,14 @@ class TooManyFailedKeys(LimitReached):
         self.after_seconds = after_seconds
         super().__init__(limit_name, limit)
         self.reworded(self.what, f"Check the key, and try again in {after_seconds:.1f} seconds.")
+
+
+class ReportLimitReached(LimitReached):
+    """Over HTTP: one owner's keys have as many reports in the making as they may."""
+
+    retryable = True
+    noun = "reports at once"
+    advice = "Wait for one of them to be answered."
 
 
 class RoutingError(PrepaidError):

@@ -18,7 +18,6 @@ from prepaid.errors import (
     InvalidRequestError,
     ModelNotPriced,
     ProviderError,
-    ProviderUsageInvalid,
 )
 from prepaid.models.catalogue import Catalogue
 from prepaid.models.offline import OfflineModel
@@ -146,10 +145,14 @@ async def test_fallbacks_are_each_metered(desk):
     assert lines(desk) == [(7, 3, 20)]
 
 
-async def test_absurd_usage_is_refused_and_costs_nothing(desk):
-    with pytest.raises(ProviderUsageInvalid, match="-5"):
-        await Agent(metered(desk, says("x", RequestUsage(input_tokens=-5, output_tokens=1)))).run("Hi")
-    assert desk.spent == 0
+@pytest.mark.parametrize("told", [(-5, 2), (0, 2), (7, 0), (7, -1)])
+async def test_absurd_usage_is_our_own_count(desk, told):
+    """Spec P5: part by part; what was delivered is neither free nor an error."""
+    usage = RequestUsage(input_tokens=told[0], output_tokens=told[1])
+    assert (await Agent(metered(desk, says("So far.", usage))).run("Hi")).output == "So far."
+    ((input_tokens, output_tokens, _),) = lines(desk)
+    assert 0 < input_tokens < 8
+    assert output_tokens == 2
 
 
 async def test_what_is_billed_above_the_hold_is_our_loss(desk):

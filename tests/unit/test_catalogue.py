@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from datetime import date
+from decimal import Decimal
 
 import pytest
 
@@ -63,7 +64,9 @@ def test_the_offline_model_can_be_priced_and_replaced():
 
 def test_prices_come_from_the_book():
     info = catalogue(upstreams={"any": OPENAI}).info("gpt-4o-mini")
-    assert info.price == Price("USD", Unit.TOKEN, (PriceTier(0, 150_000, 600_000, 75_000, 150_000),))
+    tier = PriceTier(0, 150_000, 600_000, 75_000, 150_000)
+    assert info.price == Price("USD", Unit.TOKEN, (tier,), per_search=10_000)
+    assert info.price.fees_max == 0  # its searches are a tool's, which nobody is given
     assert (info.context_tokens_max, info.output_tokens_max, info.provider) == (128_000, 128_000, "any")
     assert info.apis == {"chat", "tools", "structured_output", "images"}
 
@@ -90,6 +93,61 @@ def test_images_where_somebody_says_what_they_cost_at_most(upstream, price, toke
     prices = {} if price is None else {name: {"input_per_million": "1", "output_per_million": "2"} | price}
     info = catalogue(upstreams={"any": told}, prices=prices).info(name)
     assert (info.image_tokens_max if "images" in info.apis else None) == tokens
+
+
+@pytest.mark.parametrize(
+    ("upstream", "formula"),
+    [
+        ({}, "gpt-4o-mini"),
+        ({"models": (), "prefix": "my/"}, "gpt-4o-mini"),
+        ({"base_url": "http://127.0.0.1:1/v1"}, ""),
+        ({"base_url": "http://127.0.0.1:1/v1", "provider": "openai"}, "gpt-4o-mini"),
+    ],
+)
+def test_the_formula_for_images_is_the_provider_s(upstream, formula):
+    """Spec P7, P11: whoever else serves a model of that name may count otherwise."""
+    name = "gpt-4o-mini" if upstream.get("models", True) else "my/gpt-4o-mini"
+    info = catalogue(upstreams={"any": OPENAI | upstream}, prices={name: TOKENS}).info(name)
+    assert info.image_formula == formula
+
+
+TOKENS = {"input_per_million": "1", "output_per_million": "2"}
+
+
+@pytest.mark.parametrize(
+    ("name", "fees"),
+    [
+        ("gpt-4o-search-preview", {"per_request": "0.03"}),
+        ("gpt-4o-search-preview", {"per_search": "0.03", "searches_max": 4}),
+        ("gpt-4o-mini:online", {"per_request": "0"}),
+    ],
+)
+def test_a_model_that_searches_is_sold_with_a_price_for_that(name, fees):
+    """Spec P11: neither the book's tokens nor the operator's are all that is billed."""
+    served = {"any": OPENAI | {"models": (name,)}}
+    for prices in ({}, {name: TOKENS}):
+        with pytest.raises(ModelNotPriced, match="has no price") as caught:
+            catalogue(upstreams=served, prices=prices).info(name)
+        assert "[prices." in caught.value.remedy
+        assert name not in [info.name for info in catalogue(upstreams=served, prices=prices).list()]
+    assert "per_request or per_search" in caught.value.remedy
+    price = catalogue(upstreams=served, prices={name: TOKENS | fees}).info(name).price
+    assert price.per_request == Decimal(fees.get("per_request", 0)) * 10**6
+    assert (price.per_search, price.searches_max) == ((30_000, 4) if "per_search" in fees else (0, 0))
+    assert price.fees_max == price.per_request + price.per_search * price.searches_max
+
+
+def test_an_alias_does_not_hide_what_a_model_does():
+    served = {"any": OPENAI | {"models": (), "prefix": "my-"}}
+    with pytest.raises(ModelNotPriced, match="the searches that it makes by itself"):
+        catalogue(upstreams=served, prices={"my-sonar": TOKENS}).info("my-sonar")
+
+
+def test_an_hour_in_the_cache_may_have_a_price_of_its_own():
+    prices = {"gpt-4o-mini": TOKENS | {"cache_write_1h_per_million": "3", "per_search": "0.01"}}
+    price = catalogue(upstreams={"any": OPENAI}, prices=prices).info("gpt-4o-mini").price
+    assert price.tiers[0].hour_write_per_million == 3_000_000
+    assert (price.per_search, price.searches_max) == (10_000, 1)
 
 
 def test_prices_in_the_settings_come_first():

@@ -12,7 +12,11 @@ FILES = sorted(SOURCE.rglob("*.py"))
 FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 300
 
-LONG_FILES = {"errors.py": "the whole tree is read at once, and each class is a few lines"}
+LONG_FILES = {
+    "errors.py": "the whole tree is read at once, and each class is a few lines",
+    "models/catalogue.py": "one class, which is asked for everything about models",
+    "models/usage.py": "one class, and the tables of what providers call the counts",
+}
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 

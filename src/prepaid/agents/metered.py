@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
@@ -35,11 +35,12 @@ from pydantic_ai.usage import RequestUsage
 from prepaid import pricing
 from prepaid.agents.conversion import to_messages, to_request
 from prepaid.errors import ApiNotSupported, ModelNotPriced, ModelNotSupported
-from prepaid.meter import Meter, PaidCall, Payer, check_usage
+from prepaid.meter import Meter, PaidCall, Payer
 from prepaid.models.apis import check_apis, check_extra
 from prepaid.models.catalogue import Catalogue
 from prepaid.models.measure import request_bytes, text_bytes
 from prepaid.models.price_book import shipped_book
+from prepaid.models.usage import RESPONSES_USAGE, least_output_tokens, read_usage
 from prepaid.records import ALL_CHAT_APIS, ModelInfo, Unit, Usage
 
 __all__ = ["MeteredModel", "model_info"]
@@ -222,27 +223,26 @@ class _Call:
         return self.usage_of(response.usage, is_whole=is_whole)
 
     def usage_of(self, told: RequestUsage, *, is_whole: bool) -> Usage:
-        """What is billed: what the provider tells of a whole answer, at least our count otherwise.
-
-        Raises:
-            ProviderUsageInvalid: it tells what cannot be.
-        """
-        input_tokens, output_tokens = told.input_tokens, told.output_tokens
-        if not (is_whole and told.has_values()):
-            # An answer cut off may come with no usage, or with that of its first pieces.
-            likely = -(-self.output_bytes // BYTES_PER_TOKEN_LIKELY)
-            input_tokens = input_tokens or -(-self.input_bytes // BYTES_PER_TOKEN_LIKELY)
-            output_tokens = max(output_tokens, min(likely, self.paid.output_limit))
-        usage = Usage(
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            cache_read_tokens=told.cache_read_tokens,
-            cache_write_tokens=told.cache_write_tokens,
+        """What is billed: what is told, repaired where it cannot be; of a part, our count at least."""
+        likely = -(-self.output_bytes // BYTES_PER_TOKEN_LIKELY)
+        counted = Usage(
+            input_tokens=-(-self.input_bytes // BYTES_PER_TOKEN_LIKELY),
+            output_tokens=min(likely, self.paid.output_limit),
             input_bytes=self.input_bytes,
             output_bytes=self.output_bytes,
         )
-        check_usage(usage, self.paid.quoted.model)
-        return usage
+        counts = {
+            "input_tokens": told.input_tokens,
+            "output_tokens": told.output_tokens,
+            "cache_read_input_tokens": told.cache_read_tokens,
+            "cache_creation_input_tokens": told.cache_write_tokens,
+        }
+        floor = least_output_tokens(self.output_bytes)
+        usage = read_usage(counts, RESPONSES_USAGE, counted, floor_output_tokens=floor).usage
+        if is_whole:
+            return usage
+        # An answer cut off may come with no usage, or with that of its first pieces.
+        return replace(usage, output_tokens=max(usage.output_tokens, counted.output_tokens))
 
     def _is_spent(self) -> bool:
         per_unit = 1 if self.paid.quoted.price.unit is Unit.BYTE else CUT_BYTES_PER_TOKEN
@@ -264,9 +264,15 @@ def model_info(model: AgentModel, catalogue: Catalogue, currency: str) -> ModelI
     if provider in book.providers and book.currency == currency:
         found = book.find(provider, model.model_name, datetime.now(UTC).date())
     if found is None:
-        raise ModelNotPriced(model.model_name)
+        raise ModelNotPriced(model.model_name, _hole(provider, model.model_name))
     context = found.context_tokens_max or CONTEXT_TOKENS_DEFAULT
     return ModelInfo(model.model_name, found.price, context, context, ALL_CHAT_APIS, provider)
+
+
+def _hole(provider: str, model: str) -> str:
+    """What no price of the book covers."""
+    book = shipped_book()
+    return book.hole(provider, model, datetime.now(UTC).date()) if provider in book.providers else ""
 
 
 def _event_bytes(event: ModelResponseStreamEvent) -> int:

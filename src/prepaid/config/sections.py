@@ -279,14 +279,20 @@ class UpstreamSettings(Section):
 
 
 class PriceSettings(Section):
-    """``[prices."MODEL"]``: in whole currency as text, such as "0.15" per million units."""
+    """``[prices."MODEL"]``: in whole currency as text, such as "0.15" per million units.
+
+    A request is held for as if it made ``searches_max`` searches, and pays for those that the provider tells.
+    """
 
     unit: Unit = Unit.TOKEN
     input_per_million: Amount
     output_per_million: Amount
     cache_read_per_million: Amount | None = None
     cache_write_per_million: Amount | None = None
+    cache_write_1h_per_million: Amount | None = None
     per_request: Amount = Decimal(0)
+    per_search: Amount = Decimal(0)
+    searches_max: int = Field(default=1, ge=1, le=1_000)
     context_tokens_max: Tokens | None = None
     output_tokens_max: Tokens | None = None
     image_tokens_max: Tokens | None = None
@@ -299,6 +305,8 @@ class PriceSettings(Section):
             "output_per_million": self.output_per_million,
             "cache_read_per_million": self.cache_read_per_million,
             "cache_write_per_million": self.cache_write_per_million,
+            "cache_write_1h_per_million": self.cache_write_1h_per_million,
             "per_request": self.per_request,
+            "per_search": self.per_search,
         }
         return {key: amount for key, amount in named.items() if amount is not None}

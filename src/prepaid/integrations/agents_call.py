@@ -12,6 +12,7 @@ from openai.types.responses import ResponseUsage
 from prepaid.errors import ProviderStreamBroken
 from prepaid.meter import PaidCall
 from prepaid.models.measure import text_bytes
+from prepaid.models.usage import RESPONSES_USAGE, least_output_tokens, read_usage
 from prepaid.records import Unit, Usage
 
 __all__ = ["MeteredCall", "item_bytes"]
@@ -60,23 +61,23 @@ class MeteredCall:
         await self.paid.settle(self._usage(told))
 
     def _usage(self, told: AgentUsage | ResponseUsage | None) -> Usage:
-        if told is None or not (told.input_tokens or told.output_tokens):
-            limit = self.paid.output_limit
-            return Usage(
-                input_tokens=-(-self.input_bytes // _BYTES_PER_TOKEN_LIKELY),
-                output_tokens=min(-(-self.output_bytes // _BYTES_PER_TOKEN_LIKELY), limit),
-                input_bytes=self.input_bytes,
-                output_bytes=self.output_bytes,
-            )
-        details = told.input_tokens_details
-        return Usage(
-            input_tokens=told.input_tokens,
-            output_tokens=told.output_tokens,
-            cache_read_tokens=getattr(details, "cached_tokens", 0) or 0,
-            cache_write_tokens=getattr(details, "cache_write_tokens", 0) or 0,
+        counted = Usage(
+            input_tokens=-(-self.input_bytes // _BYTES_PER_TOKEN_LIKELY),
+            output_tokens=min(-(-self.output_bytes // _BYTES_PER_TOKEN_LIKELY), self.paid.output_limit),
             input_bytes=self.input_bytes,
             output_bytes=self.output_bytes,
         )
+        if told is None:
+            return counted
+        details = told.input_tokens_details
+        counts = {
+            "input_tokens": told.input_tokens,
+            "output_tokens": told.output_tokens,
+            "cached_tokens": getattr(details, "cached_tokens", None),
+            "cache_write_tokens": getattr(details, "cache_write_tokens", None),
+        }
+        floor = least_output_tokens(self.output_bytes)
+        return read_usage(counts, RESPONSES_USAGE, counted, floor_output_tokens=floor).usage
 
 
 def _event_bytes(event: TResponseStreamEvent) -> int:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from prepaid.errors import ConfigError, CurrencyMismatch, ModelNotPriced, ModelNotSupported
 from prepaid.models.contract import Model
+from prepaid.models.images import formula_of
 from prepaid.models.offline import OfflineModel
-from prepaid.models.price_book import BookEntry, shipped_book
+from prepaid.models.price_book import SEARCHES, BookEntry, searches_by_itself, shipped_book
 from prepaid.records import ALL_CHAT_APIS, IMAGE_TOKENS_DEFAULT, Api, ModelInfo, Price, PriceTier
 
 if TYPE_CHECKING:  # it imports pydantic-settings, which is slow; whoever has settings has it already
@@ -229,20 +230,22 @@ class Catalogue:
         if upstream is None:
             raise ModelNotSupported(name, tuple(sorted(self._names())))
         own, entry = self._settings.prices.get(name), self._book_entry(name, upstream)
-        context = (own.context_tokens_max if own else None) or (entry.context_tokens_max if entry else None)
-        context = context or CONTEXT_TOKENS_DEFAULT
+        context = (own.context_tokens_max if own else None) or self._book_context(name, upstream)
         images = (own.image_tokens_max if own else None) or self._image_tokens_max(upstream, own is None)
         apis = _READS_ONLY if entry is not None and not entry.answers else _TEXT_APIS
         if images and "chat" in apis:
             apis |= {"images"}
         return ModelInfo(
             name=name,
-            price=_own_price(own, self._settings) if own else self._book_price(name, entry),
+            price=self._own_price(name, upstream, own) if own else self._book_price(name, upstream, entry),
             context_tokens_max=context,
             output_tokens_max=(own.output_tokens_max if own else None) or context,
             apis=(own.apis if own else None) or apis,
             provider=upstream,
             image_tokens_max=images or IMAGE_TOKENS_DEFAULT,
+            is_billed=True,
+            stops_when_left=self._settings.upstreams[upstream].stops_when_left,
+            image_formula=formula_of(self._provider(upstream), self._named(name, upstream)),
         )
 
     def _image_tokens_max(self, upstream: str, has_book_price: bool) -> int | None:
@@ -251,18 +254,33 @@ class Catalogue:
         is_known = has_book_price and self._provider(upstream) in _BILL_IMAGES_AS_TOKENS
         return configured or (IMAGE_TOKENS_DEFAULT if is_known else None)
 
-    def _book_price(self, name: str, entry: BookEntry | None) -> Price:
+    def _own_price(self, name: str, upstream: str, own: PriceSettings) -> Price:
+        fees = {"per_request", "per_search"} & own.model_fields_set
+        if not fees and searches_by_itself(self._named(name, upstream)):
+            raise ModelNotPriced(name, SEARCHES)
+        return _own_price(own, self._settings)
+
+    def _book_price(self, name: str, upstream: str, entry: BookEntry | None) -> Price:
         if entry is None:
-            raise ModelNotPriced(name)
+            raise ModelNotPriced(name, self._hole(name, upstream))
         _check_currency(entry.price.asset, self._settings.currency, name)
         return entry.price
 
     def _book_entry(self, name: str, upstream: str) -> BookEntry | None:
-        provider = self._provider(upstream)
-        if provider is None:
-            return None
-        named = self._settings.upstreams[upstream].upstream_name(name) or name
-        return shipped_book().find(provider, named, self._today())
+        provider, named = self._provider(upstream), self._named(name, upstream)
+        return None if provider is None else shipped_book().find(provider, named, self._today())
+
+    def _book_context(self, name: str, upstream: str) -> int:
+        provider, named = self._provider(upstream), self._named(name, upstream)
+        known = None if provider is None else shipped_book().context_tokens_max(provider, named)
+        return known or CONTEXT_TOKENS_DEFAULT
+
+    def _hole(self, name: str, upstream: str) -> str:
+        provider, named = self._provider(upstream), self._named(name, upstream)
+        return "" if provider is None else shipped_book().hole(provider, named, self._today())
+
+    def _named(self, name: str, upstream: str) -> str:
+        return self._settings.upstreams[upstream].upstream_name(name) or name
 
     def _provider(self, upstream: str) -> str | None:
         """Whose prices in the price book hold there."""
@@ -298,8 +316,16 @@ def _own_price(settings: PriceSettings, all_settings: Settings) -> Price:
         output_per_million=units["output_per_million"],
         cache_read_per_million=units.get("cache_read_per_million", units["input_per_million"]),
         cache_write_per_million=units.get("cache_write_per_million", units["input_per_million"]),
+        cache_write_1h_per_million=units.get("cache_write_1h_per_million"),
     )
-    return Price(all_settings.currency, settings.unit, (tier,), units["per_request"])
+    return Price(
+        all_settings.currency,
+        settings.unit,
+        (tier,),
+        units["per_request"],
+        per_search=units["per_search"],
+        searches_max=settings.searches_max if units["per_search"] else 0,
+    )
 
 
 def check_model_name(name: str) -> None:

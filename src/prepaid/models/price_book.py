@@ -6,9 +6,15 @@ the pattern of its API's ``url``, other providers whose models it hosts (``fallb
 - ``match``: which names mean this model. A text equals the name, a list is any of its clauses, an object
   has one of ``starts_with``, ``ends_with``, ``contains``, ``regex`` and ``and``. Without it, the ``id`` does.
 - ``context``: the most tokens it reads, where known.
-- ``prices``: ``[from date or null, per request, tiers]``; the last that has begun holds. A tier is ``[above
-  input tokens, input, output, cache read, cache write]`` and holds for the whole request. An output of -1
-  means that the model only reads, as those for embeddings do.
+- ``prices``: ``[from date or null, per request, tiers, per search]``; the last that has begun holds. A tier
+  is ``[above input tokens, input, output, cache read, cache write, cache write for an hour]`` and holds for
+  the whole request. The last of a list may be left out: searches cost nothing then, and an hour what minutes
+  do. An output of -1 means that the model only reads, as those for embeddings do.
+- ``hole``: what the provider bills that no price here covers; then there are no prices, and it is not sold.
+
+Some models are billed for what their tokens do not show, whatever the book says of their tokens: those that
+search by themselves, unless the book has their fee, and those that answer with sound or pictures. Their
+names tell.
 """
 
 from __future__ import annotations
@@ -23,9 +29,20 @@ from typing import Any, Final
 
 from prepaid.records import Price, PriceTier, Unit
 
-__all__ = ["BookEntry", "PriceBook", "shipped_book"]
+__all__ = ["BookEntry", "PriceBook", "searches_by_itself", "shipped_book"]
 
 _NO_OUTPUT: Final = -1
+
+SEARCHES: Final = "the searches that it makes by itself"
+_SEARCHES = re.compile(
+    r"(?:^|[-/_.:])(?:compound|deep-?research|deepsearch|online|search|sonar)(?:[-/_.:]|$)", re.IGNORECASE
+)
+"""Perplexity's models, OpenAI's for search and research, Groq's compound ones, OpenRouter's ``:online``."""
+
+_SHOWS = re.compile(
+    r"(?:^|[-/_.:])(?:audio|banana|images?|realtime|speech|transcribe|tts|video|voice)(?:[-/_.:]|$)"
+)
+"""Models that answer with more than text, for which the book may have the tokens alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +75,58 @@ class PriceBook:
 
     def find(self, provider: str, model: str, on: date) -> BookEntry | None:
         """What ``provider`` asks for ``model`` on that day (UTC); ``None`` if the book does not say."""
+        entry = self._found(provider, model)
+        if entry is None or not entry["prices"] or _hole(entry, model, on):
+            return None
+        _, per_request, rows, *others = _era(entry, on)
+        tiers = tuple(PriceTier(above, taken, max(given, 0), *rest) for above, taken, given, *rest in rows)
+        per_search = others[0] if others else 0
+        return BookEntry(
+            model=entry["id"],
+            price=Price(self.currency, Unit.TOKEN, tiers, per_request, per_search=per_search),
+            context_tokens_max=entry.get("context"),
+            answers=rows[0][2] != _NO_OUTPUT,
+        )
+
+    def hole(self, provider: str, model: str, on: date) -> str:
+        """What ``provider`` bills for ``model`` that has no price here; empty where nothing is known."""
+        entry = self._found(provider, model)
+        return "" if entry is None else _hole(entry, model, on)
+
+    def context_tokens_max(self, provider: str, model: str) -> int | None:
+        """The most tokens that ``model`` reads there, where known, whether it is sold or not."""
+        entry = self._found(provider, model)
+        return None if entry is None else entry.get("context")
+
+    def _found(self, provider: str, model: str) -> dict[str, Any] | None:
         asked = model.lower()
         for name in (provider, *self._providers[provider].get("fallback", ())):
             for entry in self._providers.get(name, {}).get("models", ()):
                 if _matches(entry.get("match", entry["id"]), asked):
-                    return self._entry(entry, on)
+                    return entry  # type: ignore[no-any-return]
         return None
 
-    def _entry(self, entry: dict[str, Any], on: date) -> BookEntry:
-        eras = entry["prices"]
-        begun = [era for era in eras if era[0] is None or date.fromisoformat(era[0]) <= on]
-        _, per_request, rows = begun[-1] if begun else eras[0]
-        tiers = tuple(PriceTier(row[0], row[1], max(row[2], 0), row[3], row[4]) for row in rows)
-        return BookEntry(
-            model=entry["id"],
-            price=Price(self.currency, Unit.TOKEN, tiers, per_request),
-            context_tokens_max=entry.get("context"),
-            answers=rows[0][2] != _NO_OUTPUT,
-        )
+
+def searches_by_itself(model: str) -> bool:
+    """Whether a model of this name searches without being told to, at a fee that its tokens do not show."""
+    return _SEARCHES.search(model) is not None
+
+
+def _era(entry: dict[str, Any], on: date) -> list[Any]:
+    eras: list[list[Any]] = entry["prices"]
+    begun = [era for era in eras if era[0] is None or date.fromisoformat(era[0]) <= on]
+    return begun[-1] if begun else eras[0]
+
+
+def _hole(entry: dict[str, Any], model: str, on: date) -> str:
+    """What is billed for a model of this name that the entry has no price for."""
+    known: str = entry.get("hole", "")
+    if known or not entry["prices"]:
+        return known
+    names = f"{model} {entry['id']}".lower().split()
+    if any(map(_SHOWS.search, names)):
+        return "sound and pictures"
+    return SEARCHES if any(map(searches_by_itself, names)) and not _era(entry, on)[1] else ""
 
 
 @functools.cache

@@ -119,5 +119,9 @@ class ModelInfo:
     provider: str
     image_tokens_max: int = IMAGE_TOKENS_DEFAULT
     """What is held for each image of a request, in tokens; only some models can be sent any."""
+    is_billed: bool = False
+    """Whether a provider bills the operator for what it answers, also where nobody pays for it."""
+    stops_when_left: bool = False
+    """Whether the provider generates and bills nothing more once its connection is closed."""
     image_formula: str = ""
     """By which of ``models.images`` the provider computes an image's tokens; empty where none is known."""

@@ -10,6 +10,7 @@ from prepaid import pricing
 from prepaid.errors import ApiNotSupported, CurrencyMismatch, InvalidRequestError, ValueTooLarge
 from prepaid.models.apis import check_api
 from prepaid.models.catalogue import Catalogue
+from prepaid.models.images import LIKELY_IMAGE_TOKENS
 from prepaid.models.measure import text_bytes
 from prepaid.records import ModelInfo, Quote, Unit, Usage
 from prepaid.relay.hosts import Host, UpstreamHost
@@ -79,7 +80,7 @@ class Target:
         """The usage of this output by our own count, never above what a hold of ``granted`` pays for."""
         estimate = self.host.estimate_tokens
         tokens = sum(estimate(text) for text in order.api.texts(order.body))
-        tokens += order.asked.images * self.info.image_tokens_max
+        tokens += order.asked.images * min(LIKELY_IMAGE_TOKENS, self.info.image_tokens_max)
         spoken = estimate("".join(output))
         if self.counts_tokens:
             tokens = min(tokens, self.quoted.input_units)

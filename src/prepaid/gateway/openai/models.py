@@ -48,6 +48,7 @@ def _told(info: ModelInfo) -> dict[str, Any]:
             "output_per_million": tier.output_per_million,
             "cache_read_per_million": tier.cache_read_per_million,
             "cache_write_per_million": tier.cache_write_per_million,
+            "cache_write_1h_per_million": tier.hour_write_per_million,
         }
         for tier in price.tiers
     ]
@@ -55,6 +56,7 @@ def _told(info: ModelInfo) -> dict[str, Any]:
         "currency": price.asset,
         "unit": price.unit,
         "per_request": price.per_request,
+        "per_search": price.per_search,
         "tiers": tiers,
         "context_tokens_max": info.context_tokens_max,
         "output_tokens_max": info.output_tokens_max,
