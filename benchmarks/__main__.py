@@ -28,6 +28,7 @@ ROWS = {
     "memory": "memory:run",
     "imports": "imports:run",
     "gateway": "gateway.table:run",
+    "left": "gateway.left:run",
     "postgres": "postgres:throughput",
     "postgres-hot": "postgres:hot",
     "postgres-cpu": "postgres_cpu:run",
@@ -38,6 +39,7 @@ ROWS = {
 }
 NAMED_ONLY = {
     "gateway",
+    "left",
     "postgres",
     "postgres-hot",
     "postgres-cpu",

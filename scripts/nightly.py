@@ -1,6 +1,6 @@
-"""The long proof: random steps of the state machines, power cuts, kills. As long as there is a night for it.
+"""The long proof: random steps of state machines, power cuts, kills, every cell. As long as there is a night.
 
-    uv run scripts/nightly.py                          10,000,000 steps, 100,000 images, 1,000 kills
+    uv run scripts/nightly.py                      10,000,000 steps, 100,000 images, 1,000 kills, 5,095 cells
     PREPAID_NIGHTLY_STEPS=20000 PREPAID_NIGHTLY_IMAGES=500 PREPAID_NIGHTLY_KILLS=8 uv run scripts/nightly.py
     uv run scripts/nightly.py --replay ledger 7        one portion again
 
@@ -28,11 +28,14 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 
-WHOLE: Final = {"steps": 10_000_000, "images": 100_000, "kills": 1_000}
+WHOLE: Final = {"steps": 10_000_000, "images": 100_000, "kills": 1_000, "cells": 5_095}
+"""Cells: all that there are."""
+
 SHARES: Final = {
     "steps": {"ledger": 75, "sessions": 15, "ledger-postgres": 6, "ledger-lanes": 4},
     "images": {"images": 100},
     "kills": {"kills": 40, "kills-postgres": 40, "kills-server": 20},
+    "cells": {"matrix": 100},
 }
 """Which kinds of portions make up each count, in per cent."""
 

@@ -23,6 +23,7 @@ FOLDERS = (
     "postgres",
     "nightly",
     "chain/node",
+    "matrix",
 )
 SLOW = tuple(Path(__file__).parent / folder for folder in FOLDERS)
 """Processes, servers, documentation, power cuts and long random runs: too slow for the development loop."""
@@ -39,6 +40,7 @@ LONGEST = (
     "chain/node/test_crashes.py",
     "chain/node/test_soak.py",
     "contracts/test_artefacts.py",
+    "matrix/test_matrix.py",
     "properties/test_ledger_machine.py",
     "properties/test_session_machine.py",
     "integration/test_processes_killed.py",

@@ -22,6 +22,8 @@ from test_processes_killed import PROCESSES, kill_and_look
 from test_session_machine import SessionMachine
 
 from faults.test_ledger_power_cut import examined, sync_level, watched
+from matrix.cells import all_cells
+from matrix.playing import played
 from postgres.test_server_dies import KILLED, die_and_return
 from postgres_server import QUICK, Databases, OwnServer
 from prepaid.errors import StoreError
@@ -29,6 +31,7 @@ from prepaid.errors import StoreError
 SIZE = float(os.environ.get("PREPAID_NIGHTLY_PORTION", "1"))
 KEPT = Path(os.environ.get("PREPAID_NIGHTLY_KEPT", Path(tempfile.gettempdir()) / "prepaid-nightly"))
 STEPS = 50
+MATRIX_PORTIONS = 10
 
 
 def scaled(number):
@@ -144,6 +147,16 @@ def kills_server(number):
     return {"kills": rounds * times}
 
 
+def matrix(number):
+    """A tenth of all cells: ten seeds in a row have all of them."""
+    cells = list(all_cells())[number % MATRIX_PORTIONS :: MATRIX_PORTIONS]
+    with tempfile.TemporaryDirectory(prefix="prepaid-matrix-") as folder:
+        results = asyncio.run(played(cells[: scaled(len(cells))], Path(folder)))
+    bad = [result for result in results if result.broken]
+    assert not bad, "\n".join(map(str, bad))
+    return {"cells": len(results)}
+
+
 KINDS = {
     "ledger": ledger,
     "ledger-postgres": ledger_postgres,
@@ -153,6 +166,7 @@ KINDS = {
     "kills": kills,
     "kills-postgres": kills_postgres,
     "kills-server": kills_server,
+    "matrix": matrix,
     "lying-disk": lying_disk,
 }
 

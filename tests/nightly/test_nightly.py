@@ -26,12 +26,14 @@ def nightly(folder, *arguments, portion=0.02, **settings):
 
 
 def test_a_short_night(tmp_path):
-    done = nightly(tmp_path, STEPS=100, IMAGES=8, KILLS=3, SEED=7, JOBS=1)
+    done = nightly(tmp_path, STEPS=100, IMAGES=8, KILLS=3, CELLS=5, SEED=7, JOBS=1)
     assert done.returncode == 0, done.stdout + done.stderr
-    steps, images, kills = map(int, re.findall(r"(\d+) (?:steps|images|kills)", done.stdout.splitlines()[-1]))
+    made = re.findall(r"(\d+) (?:steps|images|kills|cells)", done.stdout.splitlines()[-1])
+    steps, images, kills, cells = map(int, made)
     assert steps >= 100
     assert images >= 8
     assert kills >= 3
+    assert cells >= 5
     assert "seeds from 7, 1 at once" in done.stdout
     for kind in ("ledger", "ledger-postgres", "ledger-lanes", "sessions", "kills-postgres", "kills-server"):
         assert f"{kind} 7: " in done.stdout
