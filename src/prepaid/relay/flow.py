@@ -109,7 +109,7 @@ class Flow(Attempt):
         return self.unpaid(usage, self._reader.model, self._reader.usage)
 
     def cut_exposure(self, usage: Usage) -> int:
-        """What the provider may bill above ``usage`` where the answer was cut because it did not stop itself."""
+        """What the provider may bill above ``usage`` where it did not stop, and the answer was cut."""
         if not self._is_cut or not self.target.info.is_billed:
             return 0
         generated = replace(usage, output_tokens=max(self._tokens, usage.output_tokens))
