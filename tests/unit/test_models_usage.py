@@ -200,8 +200,9 @@ def test_nothing_is_odd_about_zero_where_there_was_nothing():
         ({"prompt_tokens": 10, "completion_tokens": 0, "total_tokens": 10}, (10, 500)),
         ({"prompt_tokens": 10, "total_tokens": 11}, (10, 500)),  # one token of 2,000 bytes
         ({"completion_tokens": 400, "total_tokens": 400}, (12, 400)),
-        ({"total_tokens": 510}, (10, 500)),  # our own count of the output; the rest of what was told is input
-        ({"total_tokens": 500}, (12, 500)),
+        ({"total_tokens": 510}, (12, 498)),  # our own count of the smaller side; the rest is the other
+        ({"total_tokens": 500}, (12, 488)),
+        ({"total_tokens": 5_000}, (12, 4_988)),  # far more than was shown
         ({"prompt_tokens": 10, "completion_tokens": 15}, (10, 500)),
         ({"prompt_tokens": 10, "completion_tokens": 16}, (10, 16)),
         ({"prompt_tokens": 10, "completion_tokens": 2_200}, (10, 2_200)),

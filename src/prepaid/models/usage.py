@@ -38,6 +38,10 @@ TOKEN_BYTES_MAX: Final = 128
 OVERSHOOT_TOKENS: Final = 1_000
 """Twice an answer's limit and so many tokens more are believed: some do not limit reasoning."""
 
+HIDDEN_TIMES: Final = 2
+HIDDEN_MORE: Final = 50
+"""A sum of more tokens than these make of our own counts has output in it that was not shown."""
+
 COST_MICROS_MAX: Final = 10**12
 """A million dollars; no answer costs as much."""
 
@@ -217,12 +221,19 @@ class _Reader:
         return found or self._counted.input_tokens
 
     def _from_total(self, total: int | None) -> tuple[int, int]:
-        """Both sides where only their sum is known: our own count of the output, and the rest is input."""
-        output = self._counted.output_tokens
-        if not total or total <= output:
-            return self._counted.input_tokens, output
+        """Both sides where only their sum is known.
+
+        Our own count of the smaller side is off by less; the other one is the rest. A sum far above both our
+        counts has output in it that nobody saw.
+        """
+        into, out = self._counted.input_tokens, self._counted.output_tokens
+        if not total or total <= min(into, out):
+            return into, out
         self.is_told = True
-        return total - output, output
+        hides_output = total > (into + out) * HIDDEN_TIMES + HIDDEN_MORE
+        if into < total and (into <= out or (out and hides_output)):
+            return into, total - into
+        return total - min(out, total), min(out, total)
 
     def _missing_output(self, total: int | None, told_input: int) -> int:
         """What the total leaves for it, if that can be; else our own count."""

@@ -112,9 +112,7 @@ class Attempt:
         target = self.target
         if not target.info.is_billed:
             return 0
-        cost, more = target.cost(usage), 0
-        if type(model) is str and model not in (target.host.model, target.info.name):
-            more = target.dearer_by(model, usage)
+        cost, more = target.cost(usage), self.dearer_by(model, usage)
         own_cost = told_cost_micros(told)
         if own_cost is not None and target.is_in_micro_dollars:
             more = max(more, own_cost - cost)
@@ -127,6 +125,13 @@ class Attempt:
                 more,
             )
         return more
+
+    def dearer_by(self, model: Any, usage: Usage) -> int:
+        """What ``usage`` costs more where ``model`` has answered, in base units."""
+        target = self.target
+        if type(model) is not str or model in (target.host.model, target.info.name):
+            return 0
+        return target.dearer_by(model, usage)
 
     def note_hidden_output(self, usage: Usage, texts: list[str]) -> None:
         """Remember a model that bills output which it does not show."""

@@ -76,6 +76,13 @@ class Flow(Attempt):
         return self.target.info.stops_when_left and not self.is_hidden
 
     @property
+    def worst(self) -> int:
+        """As for every attempt, at the price of the model that is answering."""
+        quoted = self.target.quoted
+        most = Usage(quoted.input_units, self.limit * self.order.asked.choices)
+        return super().worst + self.dearer_by(self._reader.model, most)
+
+    @property
     def message(self) -> Message:
         """The answer so far, as a chat keeps it."""
         return self._reader.message()

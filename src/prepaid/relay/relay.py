@@ -205,9 +205,11 @@ class AnswerStream:
             await _give_up(call, reason, flow.exposure(reason))
             return
         turn = _turn(self._order, flow.message, flow.answering_ms) if flow.has_spoken else None
-        exposure = 0 if flow.is_ended_by_leaving else flow.exposure(reason, charged=flow.target.cost(usage))
+        unpaid = flow.settled_unpaid(usage)
+        known = flow.target.cost(usage) + unpaid
+        exposure = 0 if flow.is_ended_by_leaving else flow.exposure(reason, charged=known)
         try:
-            await call.settle(usage, quoted=flow.target.quoted, turn=turn, exposure=exposure)
+            await call.settle(usage, quoted=flow.target.quoted, turn=turn, unpaid=unpaid, exposure=exposure)
         except Exception as failure:  # noqa: BLE001 -- a cancellation must stay one
             reason.add_note(f"Its hold is left to the sweep: {failure!r}")
 

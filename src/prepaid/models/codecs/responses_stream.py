@@ -49,7 +49,7 @@ class ResponsesStream:
                 self.said.append(delta)
             return self._count(self._place(event, kind.removesuffix(".delta")), event, delta)
         if kind.endswith(".added"):
-            self._see_added(event.get("item"))
+            return self._see_added(event)
         if kind.endswith(".done"):
             return self._see_done(kind, event)
         return ""
@@ -67,9 +67,11 @@ class ResponsesStream:
         text = "".join(item_output(item) for item in (output if type(output) is list else ()))
         return text[sum(self._counted_by_item.values()) :]
 
-    def _see_added(self, item: Any) -> None:
+    def _see_added(self, event: dict[str, Any]) -> str:
+        item = event.get("item")
         if type(item) is dict and item.get("type") == "reasoning":
             self.hides_output = True
+        return self._more(event, item_output(item), 0)
 
     def _see_done(self, kind: str, event: dict[str, Any]) -> str:
         if kind == "response.output_item.done":
