@@ -42,7 +42,7 @@ from prepaid import SessionManager
 from prepaid.audit import audit
 from prepaid.config import Settings
 
-IN_CHECK = 1_200
+IN_CHECK = 1_050
 """How many cells are played where nothing else is said."""
 
 PORTION = 1_000

@@ -30,7 +30,7 @@ CHAT, RESPONSES, EMBEDDINGS = "/chat/completions", "/responses", "/embeddings"
 SETTINGS = """
 [upstreams.stub]
 base_url = "{url}"
-models = ["m", "dear", "images", "cached"]
+models = ["m", "words", "dear", "images", "cached"]
 circuit_failures = 1000000
 
 [upstreams.slow]
@@ -68,7 +68,10 @@ class Stage:
     run: Run
 
     def answers(self, script, model="m"):
-        """How ``model`` answers from now on; what it bills is counted anew."""
+        """How ``model`` answers from now on; what it bills is counted anew.
+
+        The gateway remembers of a model that it hides output: ``words`` never does.
+        """
         self.tally = Tally()
         self.run = Run(Cell(Api.CHAT, Mode.PLAIN, Ending.WHOLE), 0)
 
@@ -138,7 +141,7 @@ async def whole_stage(tmp_path_factory):
     folder = tmp_path_factory.mktemp("examples")
     async with Provider() as provider:
         toml = SETTINGS.format(url=provider.base_url)
-        for model in ("m", "slow"):
+        for model in ("m", "words", "slow"):
             toml += PRICE.format(model=model, into="1", out="2", more="")
         toml += PRICE.format(model="dear", into="100", out="200", more="")
         toml += PRICE.format(model="images", into="1", out="2", more="image_tokens_max = 50000")
@@ -252,9 +255,11 @@ async def test_left_after_some_words_of_a_provider_that_goes_on(stage):
         for number in range(200)
         for event in (Bill(0, 1), chunk({"content": f"t{number % 100:02d} "}), 0.002)
     ]
-    stage.streams(Bill(20, 0), *words, chunk({}, "stop"), chunk(usage=usage(20, 200)), goes_on=True)
+    stage.streams(
+        Bill(20, 0), *words, chunk({}, "stop"), chunk(usage=usage(20, 200)), model="words", goes_on=True
+    )
     payer = await stage.payer()
-    await stage.ask(payer, text="tok " * 20, max_tokens=200, stream=True, leave=b"t02 ")
+    await stage.ask(payer, "words", text="tok " * 20, max_tokens=200, stream=True, leave=b"t02 ")
     charged, booked = await stage.paid(payer)
     assert stage.tally.billed == 20 + 2 * 200 <= charged + booked
     assert 20 + 2 * 3 <= charged < 420
@@ -522,7 +527,7 @@ async def test_embeddings_may_tell_their_total_only(stage, told):
 )
 async def test_cached_tokens_are_paid_as_such_wherever_they_are_told(stage, told):
     """Spec P11."""
-    stage.answers(lambda exchange: exchange.reply(whole({"content": "ok"}, told)), "cached")
+    stage.answers(lambda exchange: exchange.reply(whole({"content": "ok"}, told, model="cached")), "cached")
     payer = await stage.payer()
     assert (await stage.ask(payer, "cached", "x" * 12_000, max_tokens=20)).status == 200
     assert await stage.paid(payer) == (1_000 + 900 + 20, 0)
@@ -644,7 +649,7 @@ async def test_parallel_calls_without_an_index_stay_two(stage, events):
     reads = stage.desk.store.reads
     record = reads.chat(payer.session_id, int(chat_id.rsplit(".", 1)[1]))
     kept = [made for stored in reads.messages(record, limit=10) for made in stored.message.tool_calls]
-    assert [(made.call_id, made.name, made.arguments) for made in kept] == [
+    assert [(made.id, made.name, made.arguments) for made in kept] == [
         ("call_1", "f", '{"a":"one"}'),
         ("call_2", "f", '{"a":"two"}'),
     ]
@@ -714,6 +719,6 @@ async def test_a_bound_is_no_count_of_an_image(stage):
 
 async def test_the_hold_is_no_price_of_leaving(stage):
     """Spec P3."""
-    left, read = await _left_and_whole(stage, "m", 20, text="tok " * 20, max_tokens=4_000)
+    left, read = await _left_and_whole(stage, "words", 20, text="tok " * 20, max_tokens=4_000)
     assert 0 < left <= 2 * read
     assert read == 20 + 2 * 60
