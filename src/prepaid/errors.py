@@ -31,7 +31,8 @@ PrepaidError                    .code  .retryable  .remedy
 │  └─ VersionConflict · KeyEnded
 ├─ LimitReached
 │  ├─ SessionLimitReached · ChatLimitReached · MessageLimitReached · KeyLimitReached
-│  └─ LeaseCapReached · ModelCallLimitReached · ConcurrencyLimitReached · TooManyFailedKeys
+│  ├─ LeaseCapReached · ModelCallLimitReached
+│  └─ ConcurrencyLimitReached · ReportLimitReached · TooManyFailedKeys
 ├─ RoutingError
 │  └─ NoNodesAvailable · ConsensusTimeout · NodeValidationFailed
 ├─ ProviderError
@@ -135,6 +136,7 @@ __all__ = [
     "ProviderStreamBroken",
     "ProviderTimeout",
     "ProviderUsageInvalid",
+    "ReportLimitReached",
     "RequestInProgress",
     "RequestNotFound",
     "RouteNotFound",
@@ -690,6 +692,14 @@ class TooManyFailedKeys(LimitReached):
         self.after_seconds = after_seconds
         super().__init__(limit_name, limit)
         self.reworded(self.what, f"Check the key, and try again in {after_seconds:.1f} seconds.")
+
+
+class ReportLimitReached(LimitReached):
+    """Over HTTP: one owner's keys have as many reports in the making as they may."""
+
+    retryable = True
+    noun = "reports at once"
+    advice = "Wait for one of them to be answered."
 
 
 class RoutingError(PrepaidError):

@@ -84,16 +84,17 @@ def bearer(key):
 class Asking(threading.Thread):
     """A client of its own; ``reply`` or ``failure`` is how it ended, ``lines`` what it had by then."""
 
-    def __init__(self, gateway, key, **more):
+    def __init__(self, gateway, key, *, path="/v1/chat/completions", chat=None, whole=None, **more):
         super().__init__(daemon=True)
         self.lines, self.reply, self.failure = [], None, None
-        self._url, self._key, self._body = gateway.url, key, body(**more)
+        self._url, self._body = gateway.url + path, whole or body(**more)
+        self._headers = bearer(key) | ({} if chat is None else {"x-prepaid-chat": chat})
         self.start()
 
     def run(self):
-        url, headers = f"{self._url}/v1/chat/completions", bearer(self._key)
+        asked = {"json": self._body, "headers": self._headers, "timeout": 120}
         try:
-            with httpx.stream("POST", url, json=self._body, headers=headers, timeout=120) as self.reply:
+            with httpx.stream("POST", self._url, **asked) as self.reply:
                 for line in self.reply.iter_lines():
                     self.lines.append(line)
         except httpx.HTTPError as error:
@@ -153,6 +154,42 @@ class TestStop:
         assert asking.reply.headers["retry-after"] == "1"
         account = gateway.account(session_id)
         assert (account.held, account.available, account.spent) == (0, FUNDED, 0)
+
+    def test_chats_keep_what_was_given_and_the_next_start_goes_on(self, started, fake):
+        """Spec N5, P3. Over OpenAI's API in a chat, and over ours plain and as a stream."""
+        gateway = started()
+        session_id, key = gateway.fund(FUNDED)
+        place = f"/api/v1/sessions/{session_id}/chats"
+        for _ in range(3):
+            made = gateway.post(place, json={"config": {"model": "fast"}}, headers=bearer(key))
+            assert made.status_code == 201, made.text
+        fake.default = Behaviour(text=ANSWER, chunk_delay_seconds=0.3)
+        askings = [Asking(gateway, key, stream=True, chat=f"{session_id}.1")]
+        askings += [
+            Asking(
+                gateway, key, path=f"{place}/{number}/messages", whole={"text": PROMPT, "stream": is_stream}
+            )
+            for number, is_stream in ((2, True), (3, False))
+        ]
+        gateway.wait_until(lambda: fake.served == 3 and all(len(each.lines) > 4 for each in askings[:2]))
+        gateway.process.send_signal(signal.SIGTERM)
+        gateway.process.wait(120)
+        for asking in askings:
+            asking.join(120)
+        account = gateway.account(session_id)
+        assert (account.held, account.available + account.spent) == (0, FUNDED)
+        given = 0
+        for number in (1, 2, 3):
+            asked, *answers = gateway.said(f"{session_id}.{number}")
+            assert (asked, len(answers)) == (PROMPT, 1)
+            assert ANSWER.startswith(answers[0])
+            given += len(answers[0].split())
+        assert account.spent >= 2 * given
+        fake.default = Behaviour()
+        gateway.start()
+        for number in (1, 2, 3):
+            asked = gateway.post(f"{place}/{number}/messages", json={"text": "next"}, headers=bearer(key))
+            assert asked.status_code == 200, asked.text
 
 
 class TestCrash:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -35,7 +36,7 @@ def test_events_are_the_same_however_the_stream_is_split(events, end, cuts, bom)
     stream = (b"\xef\xbb\xbf" if bom else b"") + stream
     places = sorted({0, len(stream), *(cut for cut in cuts if cut < len(stream))})
     reader = EventBytes("up")
-    found = [each for at, to in zip(places, places[1:], strict=False) for each in reader.feed(stream[at:to])]
+    found = [each for at, to in pairwise(places) for each in reader.feed(stream[at:to])]
     found += reader.end()
     assert b"".join(event for event, _ in found) == stream
     assert [data.decode() for _, data in found if data] == events

@@ -19,6 +19,7 @@ from eth_account.signers.local import LocalAccount
 
 from prepaid.chain.signing import signed
 from prepaid.errors import WalletUnusable
+from prepaid.files import private
 
 __all__ = [
     "KEY_VARIABLE",
@@ -121,16 +122,15 @@ class KeyWallet:
         Raises:
             FileExistsError: there is one already; a key is never overwritten.
         """
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        with open(path, "x", encoding="utf-8", opener=private) as file:
             json.dump(
                 self._account.encrypt(password(), iterations=_QUICK_SCRYPT if is_for_tests else None), file
             )
 
     def to_environment(self, path: Path, variable: str = KEY_VARIABLE) -> None:
         """Add the key to a file of variables, which this makes readable by this user only."""
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(descriptor, "a", encoding="utf-8") as file:
-            os.fchmod(descriptor, 0o600)
+        with open(path, "a", encoding="utf-8", opener=private) as file:
+            os.fchmod(file.fileno(), 0o600)
             file.write(f"{variable}=0x{bytes(self._account.key).hex()}\n")
 
     @property

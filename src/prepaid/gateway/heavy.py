@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 from prepaid import pricing
+from prepaid.config import GatewaySettings
 from prepaid.errors import (
     InsufficientFunds,
     PrepaidError,
@@ -23,9 +24,10 @@ from prepaid.errors import (
     ValueTooLarge,
 )
 from prepaid.gateway.asgi import Request
+from prepaid.gateway.limits import Slot
 from prepaid.meter import Payer
 from prepaid.records import Account, ModelInfo, SessionState
-from prepaid.relay import HEAVY_BYTES
+from prepaid.relay import HEAVY_BYTES, heavily
 from prepaid.sessions.workspace import Workspace
 
 __all__ = ["Heavy", "announces_much", "check_structure", "is_heavy"]
@@ -38,6 +40,13 @@ _BYTES_A_VALUE: Final = 16
 _LIGHT_BYTES: Final = 8_192
 _OBJECTS_LIGHT: Final = 500
 """A body that is not long, but of nothing else than small objects, is heavy."""
+
+_VALUES_A_CONTAINER: Final = 4
+"""What a list costs to make, to look after and to forget, in numbers."""
+
+_BYTES_A_SLOT: Final = 256 * 1024
+_VALUES_A_SLOT: Final = 4_000
+"""A request with a long body takes the room of several: as many as it has of these."""
 
 _BLANKS: Final = b" \t\r\n"
 _PRICES_KEPT: Final = 256
@@ -56,30 +65,30 @@ def is_heavy(raw: bytes) -> bool:
     return len(raw) > HEAVY_BYTES or (len(raw) > _LIGHT_BYTES and raw.count(b"{") > _OBJECTS_LIGHT)
 
 
-def check_structure(raw: bytes, values_max: int) -> None:
-    """Refuse JSON of too many parts, before a parser makes objects of them.
+def check_structure(raw: bytes, values_max: int) -> int:
+    """Refuse JSON of too many parts, before a parser makes objects of them; else how many there are.
 
-    Lists, objects, names and values count, but not what stands in texts, however long. Exact for what is
-    JSON, and for as much of anything else as a parser would read.
+    A name or a value counts one, a list or an object four more, and what stands in texts nothing, however
+    long they are. Exact for what is JSON, and for as much of anything else as a parser would read.
 
     Raises:
         ValueTooLarge: there are more than ``values_max``, or numbers as long as so many.
     """
     bare = raw
-    if (
-        b"\\" in raw
-    ):  # in JSON only texts have them, so without what they escape only texts' own quotes are left
+    if b"\\" in raw:  # only texts have them: without what they escape, the quotes left are texts' own
         bare = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
-    # Every text is a value or a name, and has two quotes.
-    _check_values(bare.count(b'"') // 2, values_max)
+    _check_count(bare.count(b'"') // 2, values_max)  # every text is a name or a value
     outside = b"".join(bare.split(b'"')[::2])
-    _check_values(sum(outside.count(mark) for mark in (b"{", b"[", b",", b":")), values_max)
+    count = outside.count(b",") + outside.count(b":")
+    count += _VALUES_A_CONTAINER * (outside.count(b"{") + outside.count(b"["))
+    _check_count(count, values_max)
     size, limit = len(outside.translate(None, _BLANKS)), values_max * _BYTES_A_VALUE
     if size > limit:
         raise ValueTooLarge("the request's body without its texts (body_values_max)", size, limit)
+    return count
 
 
-def _check_values(count: int, values_max: int) -> None:
+def _check_count(count: int, values_max: int) -> None:
     if count > values_max:
         raise ValueTooLarge("the request's body (body_values_max)", count, values_max, "values")
 
@@ -87,13 +96,14 @@ def _check_values(count: int, values_max: int) -> None:
 class Heavy:
     """What one process does about heavy bodies."""
 
-    def __init__(self, workspace: Workspace, values_max: int) -> None:
+    def __init__(self, workspace: Workspace, limits: GatewaySettings) -> None:
         self._workspace = workspace
-        self._values_max = values_max
+        self._bytes_max = limits.body_bytes_max
+        self._values_max = limits.body_values_max
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._least = lru_cache(_PRICES_KEPT)(self._least_on)
 
-    async def admit(self, request: Request, payer: Payer, key: str | None) -> None:
+    async def admit(self, request: Request, payer: Payer, key: str | None, slot: Slot) -> None:
         """Refuse a body that its payer cannot pay for, before it is read; what is not heavy is let by.
 
         A ``key`` that was used before is let by, too: its answer may be there already.
@@ -101,14 +111,14 @@ class Heavy:
         Raises:
             InsufficientFunds: there is less than the cheapest request costs, held money included.
             SessionAlreadyClosed, SessionExpired, SessionPaused: it spends nothing now.
+            ConcurrencyLimitReached: as ``make_room``.
         """
         if not announces_much(request):
             return
+        self.make_room(request, slot)
         store = self._workspace.store
         account = await store.ask(lambda reads: reads.account(payer.session_id))
-        if account is None:
-            return
-        refusal = self._refusal(account, payer)
+        refusal = None if account is None else self._refusal(account, payer)
         if refusal is None:
             return
         if key is not None:
@@ -117,36 +127,43 @@ class Heavy:
                 return
         raise refusal
 
-    async def read(self, key_id: str, raw: bytes, work: Callable[[], T]) -> T:
+    def make_room(self, request: Request, slot: Slot) -> None:
+        """Have a request with a long body count for several, before it is read.
+
+        Raises:
+            ConcurrencyLimitReached: its key has no room left for it.
+        """
+        length, is_packed = request.header(b"content-length"), request.header(b"content-encoding") is not None
+        size = self._bytes_max if length is None or is_packed else int(length)
+        slot.grow(size // _BYTES_A_SLOT)
+
+    async def read(self, slot: Slot, raw: bytes, work: Callable[[], T]) -> T:
         """What ``work`` makes of a body: at once, or in a thread where it is heavy, in the key's turn.
 
         Raises:
             ValueTooLarge: it has too many parts.
+            ConcurrencyLimitReached: its key has no room left for it.
         """
         if not is_heavy(raw):
             return work()
+        async with self._turn_of(slot.name):
+            slot.grow(await self._count(raw) // _VALUES_A_SLOT)
+            return await heavily(work)
 
-        def checked() -> T:
-            check_structure(raw, self._values_max)
-            return work()
+    async def wait(self, slot: Slot, raw: bytes) -> None:
+        """Return in the key's turn with a heavy body, which the caller parses before it waits for anything.
 
-        async with self._turn_of(key_id):
-            return await asyncio.to_thread(checked)
-
-    async def wait(self, key_id: str, raw: bytes) -> None:
-        """Return in the key's turn with a heavy body, which the caller parses at once.
-
-        The next turn begins after that, when all others had theirs.
-
-        Raises:
-            ValueTooLarge: it has too many parts.
+        The next turn begins after that, when all others had theirs. Raises what ``read`` does.
         """
-        turn = self._turn_of(key_id)
+        turn = self._turn_of(slot.name)
         await turn.acquire()
         try:
-            await asyncio.to_thread(check_structure, raw, self._values_max)
+            slot.grow(await self._count(raw) // _VALUES_A_SLOT)
         finally:
             asyncio.get_running_loop().call_soon(turn.release)
+
+    async def _count(self, raw: bytes) -> int:
+        return await heavily(lambda: check_structure(raw, self._values_max))
 
     def _turn_of(self, key_id: str) -> asyncio.Lock:
         turn = self._turns.get(key_id)

@@ -4,35 +4,82 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
-from prepaid.errors import ConcurrencyLimitReached
+from prepaid.errors import ConcurrencyLimitReached, LimitReached
 
-__all__ = ["Slots"]
+__all__ = ["Slot", "Slots"]
+
+_HEAVIEST_AT_ONCE: Final = 8
+"""Of requests that take as much room as one can, so many have room: a low limit lets them by, too."""
 
 
 class Slots:
-    """Counts requests in flight by whoever sends them, in this process; nobody has more than ``limit``."""
+    """Counts requests in flight by whoever sends them, in this process; nobody has more than ``limit``.
 
-    def __init__(self, limit: int) -> None:
+    ``limit_name`` is what errors call it, and ``error`` their kind.
+    """
+
+    def __init__(
+        self,
+        limit: int,
+        limit_name: str = "requests_per_key_max",
+        error: type[LimitReached] = ConcurrencyLimitReached,
+    ) -> None:
         self._limit = limit
+        self._limit_name = limit_name
+        self._error = error
+        self.share = max(limit // _HEAVIEST_AT_ONCE, 1)
+        """How many slots one request takes at most."""
         self._taken: dict[str, int] = {}
 
     @contextmanager
-    def taken(self, name: str) -> Iterator[None]:
-        """One slot of ``name``, for as long as the block runs.
+    def taken(self, name: str) -> Iterator[Slot]:
+        """One slot of ``name``, for as long as the block runs, in which it may take more.
 
         Raises:
-            ConcurrencyLimitReached: it has no slot left.
+            LimitReached: it has no slot left.
         """
-        count = self._taken.get(name, 0)
-        if count >= self._limit:
-            raise ConcurrencyLimitReached("requests_per_key_max", self._limit)
-        self._taken[name] = count + 1
+        slot = Slot(self, name)
+        self.take(name, slot.size)
         try:
-            yield
+            yield slot
         finally:
-            left = self._taken[name] - 1
+            left = self._taken[name] - slot.size
             if left:
                 self._taken[name] = left
             else:
                 del self._taken[name]
+
+    def take(self, name: str, count: int) -> None:
+        """Take so many more for a slot of ``name``, which gives them back.
+
+        Raises:
+            LimitReached: they are not there.
+        """
+        taken = self._taken.get(name, 0) + count
+        if taken > self._limit:
+            raise self._error(self._limit_name, self._limit)
+        self._taken[name] = taken
+
+
+class Slot:
+    """What one request takes of its sender's slots."""
+
+    __slots__ = ("_slots", "name", "size")
+
+    def __init__(self, slots: Slots, name: str) -> None:
+        self._slots = slots
+        self.name = name
+        self.size = 1
+
+    def grow(self, more: int) -> None:
+        """Take so many more, at most a share that leaves others of the sender some room.
+
+        Raises:
+            ConcurrencyLimitReached: they are not there.
+        """
+        more = min(more, self._slots.share - self.size)
+        if more > 0:
+            self._slots.take(self.name, more)
+            self.size += more

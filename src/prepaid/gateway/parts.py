@@ -52,7 +52,7 @@ class Parts:
         slots = Slots(settings.gateway.requests_per_key_max)
         metrics = Metrics()
         readiness = Readiness(manager._workspace.store)  # noqa: SLF001 -- as below
-        heavy = Heavy(manager._workspace, settings.gateway.body_values_max)  # noqa: SLF001 -- as below
+        heavy = Heavy(manager._workspace, settings.gateway)  # noqa: SLF001 -- as below
         parts = cls(
             settings, manager, Callers(manager), slots, heavy, readiness, metrics, AccessLog(), tracing
         )

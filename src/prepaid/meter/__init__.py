@@ -4,6 +4,7 @@
 """
 
 from prepaid.meter.call import PaidCall, Payer, Replay, check_usage
+from prepaid.meter.exposure import exposure
 from prepaid.meter.meter import ATTEMPTS_MAX, REQUEST_KEY_LENGTH_MAX, Meter
 from prepaid.meter.once import begin_once
 from prepaid.meter.places import PlaceQueue
@@ -21,4 +22,5 @@ __all__ = [
     "Underway",
     "begin_once",
     "check_usage",
+    "exposure",
 ]

@@ -246,6 +246,8 @@ class Catalogue:
             image_tokens_max=images or IMAGE_TOKENS_DEFAULT,
             dialect=self._settings.upstreams[upstream].dialect,
             allow_fields=self._settings.upstreams[upstream].allow_fields,
+            is_billed=True,
+            stops_when_left=self._settings.upstreams[upstream].stops_when_left,
         )
 
     def _image_tokens_max(self, upstream: str, has_book_price: bool) -> int | None:

@@ -1,4 +1,4 @@
-"""The size of requests and answers: in UTF-8 bytes, as prices per byte count them (spec A10), and in tokens."""
+"""The size of texts: in UTF-8 bytes, as prices per byte count them (spec A10), and in likely tokens."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ with the space before it, up to three digits, a few signs, white space."""
 def likely_tokens(text: str) -> int:
     """The likely tokens of ``text`` in today's vocabularies: an estimate, for where nobody tells better.
 
-    A token for every four bytes, or one for each short word where that is less: English has five bytes a word,
-    and who pays by our count must not pay above the truth (spec P3).
+    A token for every four bytes, or one for each short word where that is less: English has five bytes a
+    word, and who pays by our count must not pay above the truth (spec P3).
     """
     by_bytes = -(-text_bytes(text) // BYTES_PER_TOKEN_LIKELY)
     plain = text if text.isascii() else text.encode("ascii", "ignore").decode()

@@ -123,5 +123,9 @@ class ModelInfo:
     """What the server behind it is: which fields beside OpenAI's it may be sent."""
     allow_fields: tuple[str, ...] = ()
     """More fields that it may be sent, at its operator's risk."""
+    is_billed: bool = False
+    """Whether a provider bills the operator for what it answers, also where nobody pays for it."""
+    stops_when_left: bool = False
+    """Whether the provider generates and bills nothing more once its connection is closed."""
     image_formula: str = ""
     """By which of ``models.images`` the provider computes an image's tokens; empty where none is known."""

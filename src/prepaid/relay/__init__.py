@@ -7,7 +7,8 @@ Bodies go through as they came: only what money depends on is read, and only wha
 
 from prepaid.relay.chat import CHAT
 from prepaid.relay.embeddings import EMBEDDINGS
-from prepaid.relay.order import HEAVY_BYTES, Head, Order, Receipt, Relayed
+from prepaid.relay.heavy import HEAVY_BYTES, heavily
+from prepaid.relay.order import Head, Order, Receipt, Relayed
 from prepaid.relay.relay import AnswerStream, Relay
 from prepaid.relay.responses import RESPONSES
 from prepaid.relay.wire import WireApi
@@ -24,4 +25,5 @@ __all__ = [
     "Relay",
     "Relayed",
     "WireApi",
+    "heavily",
 ]

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 from prepaid.errors import MayBill, ProviderError
-from prepaid.meter import PaidCall
+from prepaid.meter import PaidCall, exposure
 from prepaid.models.measure import text_bytes
 from prepaid.models.retrying import with_retries
 from prepaid.models.usage import least_output_tokens, read_usage, told_cost_micros
@@ -82,21 +82,15 @@ class Attempt:
 
         ``delivered`` is what that costs which it told or delivered before its own error.
         """
-        if not self.is_asked or not self.target.host.is_billed:
+        if not self.is_asked or not self.target.info.is_billed:
             return 0
-        if isinstance(reason, ProviderError):
-            match reason.may_bill:
-                case MayBill.NOTHING:
-                    return 0
-                case MayBill.DELIVERED:
-                    return max(min(delivered, self.worst) - charged, 0)
-        return max(self.worst - charged, 0)
+        return exposure(reason, self.worst, charged=charged, delivered=delivered)
 
     def usage(self, told: Any, texts: list[str]) -> Usage:
         """What the answer came to: as the provider told it where that can be true, else by our own count."""
         target, names = self.target, self.order.api.usage
         floor = least_output_tokens(sum(map(text_bytes, texts)))
-        # Counting takes time and is hardly ever needed: at first it is enough to know that there was something.
+        # Counting takes time and is hardly ever needed: at first, to know that there was something is enough.
         read = read_usage(told, names, Usage(1, min(floor, 1)), floor_output_tokens=floor)
         if read.repaired:
             counted = target.counted(self.order, texts, self.call.granted)
@@ -116,7 +110,7 @@ class Attempt:
         deployment is the same model. Where the provider tells its own cost, that is compared too.
         """
         target = self.target
-        if not target.host.is_billed:
+        if not target.info.is_billed:
             return 0
         cost, more = target.cost(usage), 0
         if type(model) is str and model not in (target.host.model, target.info.name):

@@ -65,7 +65,7 @@ class Flow(Attempt):
 
         Nothing may have come yet, or some of it cannot be read, or only the usage is still to come.
         """
-        if not self.is_asked or not self.target.host.is_billed:
+        if not self.is_asked or not self.target.info.is_billed:
             return False
         reader = self._reader
         return not self.has_spoken or reader.is_ended or reader.hides_output or self.target.host.hides_output
@@ -73,7 +73,7 @@ class Flow(Attempt):
     @property
     def is_ended_by_leaving(self) -> bool:
         """Whether the provider bills nothing more once its connection is closed."""
-        return self.target.host.stops_when_left and not self.is_hidden
+        return self.target.info.stops_when_left and not self.is_hidden
 
     @property
     def message(self) -> Message:
@@ -110,7 +110,7 @@ class Flow(Attempt):
 
     def cut_exposure(self, usage: Usage) -> int:
         """What the provider may bill above ``usage`` where the answer was cut because it did not stop itself."""
-        if not self._is_cut or not self.target.host.is_billed:
+        if not self._is_cut or not self.target.info.is_billed:
             return 0
         generated = replace(usage, output_tokens=max(self._tokens, usage.output_tokens))
         return self.target.cost(generated) - self.target.cost(usage)

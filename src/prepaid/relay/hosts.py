@@ -68,14 +68,6 @@ class Host(Protocol):
     def retries_max(self) -> int:
         """How often it is asked again."""
 
-    @property
-    def is_billed(self) -> bool:
-        """Whether somebody bills the operator for what it answers."""
-
-    @property
-    def stops_when_left(self) -> bool:
-        """Whether it stops to generate, and to bill, when its connection is closed."""
-
     hides_output: bool
     """Whether it is known to bill output that it does not show."""
 
@@ -99,9 +91,7 @@ class Host(Protocol):
 class UpstreamHost:
     """An upstream that speaks OpenAI's API."""
 
-    __slots__ = ("limit_field", "model", "name", "retries_max", "secret", "stops_when_left", "upstream")
-
-    is_billed = True
+    __slots__ = ("limit_field", "model", "name", "retries_max", "secret", "upstream")
 
     def __init__(self, upstream: Upstream, model: str) -> None:
         self.upstream = upstream
@@ -110,7 +100,6 @@ class UpstreamHost:
         self.model = model
         self.limit_field: str = upstream.settings.output_limit_field
         self.retries_max = upstream.settings.retries_max
-        self.stops_when_left = upstream.settings.stops_when_left
 
     @property
     def hides_output(self) -> bool:

@@ -11,12 +11,10 @@ from pydantic_core import from_json, to_json
 from prepaid.errors import InvalidRequestError
 from prepaid.meter import Payer
 from prepaid.records import Usage
+from prepaid.relay.heavy import HEAVY_BYTES
 from prepaid.relay.wire import Asked, Body, WireApi
 
-__all__ = ["HEAVY_BYTES", "Head", "Order", "Receipt", "Relayed"]
-
-HEAVY_BYTES: Final = 65_536
-"""What is linear in a longer body is done in a thread: nobody else is to wait for it."""
+__all__ = ["Head", "Order", "Receipt", "Relayed"]
 
 _HEAVY_MESSAGES: Final = 1_000
 

@@ -7,7 +7,6 @@ more than the hold does so at the operator's expense, and it is booked.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -21,6 +20,7 @@ from prepaid.models.failures import refused_in_stream
 from prepaid.records import Message, Usage
 from prepaid.relay.attempt import Attempt
 from prepaid.relay.flow import Flow
+from prepaid.relay.heavy import heavily
 from prepaid.relay.order import Head, Order, Receipt, Relayed
 from prepaid.relay.targets import Target, Targets
 from prepaid.relay.wire import Body
@@ -79,11 +79,13 @@ class Relay:
         return AnswerStream(self, order)
 
     async def targets(self, order: Order) -> list[Target]:
-        """Who may answer, and for how much; of a heavy order in a thread, for every quote reads all of it.
+        """Who may answer, and for how much; every quote reads all of an order.
 
         Raises what ``Targets.of`` does.
         """
-        return await asyncio.to_thread(self._targets.of, order) if order.is_heavy else self._targets.of(order)
+        if order.is_heavy:
+            return await heavily(lambda: self._targets.of(order))
+        return self._targets.of(order)
 
     async def reserve(self, order: Order, targets: list[Target]) -> PaidCall | Replay:
         """The hold: the dearest quote of all that may answer, or what there is of it."""

@@ -161,13 +161,15 @@ class ResponsesReader:
         return self._answer.hides_output
 
     def see(self, event: Body) -> tuple[str, bool]:
-        """The output in an event; the client gets all of them."""
+        """The output in an event; the client gets all of them, but for the upstream's own errors."""
         kind = event.get("type")
-        if kind == "error" or (kind is None and event.get("error")):
-            raise refused_in_stream(self._upstream, event.get("error") or event, self._secret)
         text = self._answer.see(event)
         if text:
             self.texts.append(text)
+        response = event.get("response")
+        failure = event.get("error") or (response.get("error") if type(response) is dict else None)
+        if failure or kind == "error":
+            raise refused_in_stream(self._upstream, failure or event, self._secret)
         return text, True
 
     def cut(self, usage: Usage) -> bytes:

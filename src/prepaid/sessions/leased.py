@@ -144,6 +144,7 @@ class LeasedSession:
 
     async def _chat_to_ask(self) -> Chat:
         """The current chat; questions that come at once open one together."""
+        self._workspace.meter.underway.check()
         async with self._opening:
             return self._chat or await self.create_new_chat()
 

@@ -127,15 +127,20 @@ class SessionManager(Fetching, KeyRing, Pooling, Restoring, Upkeep):
     async def _stop_asking(self, seconds: float) -> None:
         """Settle what runs, all at the same time."""
         meter = self._workspace.meter
-        await asyncio.gather(
-            self.stop_asking(seconds), meter.stop(seconds), self._workspace.relay.aclose(seconds)
-        )
+        ends = (self.stop_asking(seconds), meter.stop(seconds), self._workspace.relay.aclose(seconds))
+        failures = [
+            ended
+            for ended in await asyncio.gather(*ends, return_exceptions=True)
+            if isinstance(ended, BaseException)
+        ]
         if meter.running:
             self._workspace.logger.warning(
                 "%d requests did not settle within %g s of the shutdown: left to the sweep",
                 len(meter.running),
                 seconds,
             )
+        if failures:
+            raise failures[0]
 
     async def __aenter__(self) -> Self:
         if self._closing is not None:

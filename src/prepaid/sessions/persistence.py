@@ -27,6 +27,7 @@ from prepaid.errors import (
     StoreFull,
     StoreReadOnly,
 )
+from prepaid.files import make_private, make_private_folder
 
 __all__ = ["FileAdapter", "SessionPersistenceAdapter", "data_from_json", "data_to_json", "no_adapter"]
 
@@ -112,7 +113,7 @@ class FileAdapter:
             # The mark first: without its file it says nothing, but a file without a mark is not found.
             mark = users / name
             if not mark.exists():
-                mark.touch(mode=0o600)
+                make_private(mark)
                 _sync_folder(users)
             _replace(self._sessions / name, body)
 
@@ -155,10 +156,8 @@ def _hashed(user_id: str) -> str:
 
 def _make_folder(folder: Path) -> None:
     """A folder for this user only, and those above it that are missing, all of them on disk."""
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        _sync_folder(folder.parent)
+    for made in make_private_folder(folder):
+        _sync_folder(made.parent)
 
 
 def _read(path: Path) -> bytes | None:

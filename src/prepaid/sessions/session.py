@@ -151,6 +151,7 @@ class Session(SessionView):
 
     async def _chat_to_ask(self) -> Chat:
         """The current chat; questions that come at once open one together."""
+        self._workspace.meter.underway.check()
         chat = self.current_chat
         if chat is not None:
             return chat

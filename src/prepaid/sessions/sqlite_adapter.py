@@ -12,7 +12,7 @@ import apsw
 
 from prepaid.errors import SessionNotFound, StoreCorrupted
 from prepaid.sessions.persistence import data_from_json, data_to_json
-from prepaid.store.sqlite.connection import translated
+from prepaid.store.sqlite.connection import open_private, translated
 
 __all__ = ["SqliteAdapter"]
 
@@ -74,7 +74,7 @@ class SqliteAdapter:
 
 
 def _open(path: Path) -> apsw.Connection:
-    connection = apsw.Connection(str(path))
+    connection = open_private(path)
     try:
         connection.set_busy_timeout(_BUSY_MS)
         _check_ours(connection, path)

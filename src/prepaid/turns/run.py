@@ -11,7 +11,7 @@ from typing import Final
 
 from prepaid import pricing
 from prepaid.errors import PrepaidError, ProviderError, ProviderResponseInvalid, ProviderStreamBroken
-from prepaid.meter import PaidCall, check_usage
+from prepaid.meter import PaidCall, check_usage, exposure
 from prepaid.models.codecs.chat_stream import whole_text
 from prepaid.models.contract import Model
 from prepaid.models.measure import event_bytes, request_bytes, text_bytes
@@ -48,6 +48,7 @@ class Run:
     output_bytes: int = 0
     is_cut: bool = False
     is_settled: bool = False
+    is_asked: bool = False
     _size: int = 0
     _size_max: int = field(init=False)
     _started: float = field(default_factory=time.monotonic)
@@ -86,6 +87,7 @@ class Run:
             asker=self.call.payer.owner,
         )
         finish: Finish | None = None
+        self.is_asked = True
         async with aclosing(guarded(self.offer.model, request)) as events:
             async for event in events:
                 if isinstance(event, Finish):
@@ -100,6 +102,21 @@ class Run:
         if finish is None:
             raise ProviderStreamBroken(f"Model {request.model!r} ended the stream before its answer.")
         yield finish
+
+    def exposure(self, reason: BaseException | None, charged: int = 0) -> int:
+        """What the provider may bill beyond ``charged``, in base units, where ``reason`` ended the run.
+
+        Of a model that the app made itself only what it delivered is known, and that it then stops.
+        """
+        info = self.offer.model.info
+        if not self.is_asked:
+            return 0
+        if not info.is_billed:
+            return max(self.call.delivered - charged, 0)
+        if info.stops_when_left and self.has_spoken and not isinstance(reason, Exception):
+            return 0
+        worst = min(self.call.granted, self.offer.quoted.amount)
+        return exposure(reason, worst, charged=charged, delivered=self.call.delivered)
 
     def usage_so_far(self) -> Usage:
         """What was used by our own count, for providers that tell nothing."""

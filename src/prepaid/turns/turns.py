@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 
+from prepaid import pricing
 from prepaid.errors import ProviderError
 from prepaid.meter import Meter, PaidCall, Replay
 from prepaid.models.contract import Model
@@ -114,6 +115,7 @@ class Turns:
                     async for event in events:
                         yield event
             except ProviderError as error:
+                call.exposure += run.exposure(error)
                 # Where the caller has seen a part, another model cannot go on from there.
                 if run.has_spoken:
                     raise
@@ -167,11 +169,17 @@ async def _finish_early(question: Question, call: PaidCall, runs: list[Run], rea
     if call.is_resolved or (run is not None and run.is_settled):
         return
     try:
-        # Closed, cancelled or interrupted:
-        if run is not None and run.has_spoken and not isinstance(reason, Exception):
-            await call.settle(run.usage_so_far(), quoted=run.offer.quoted, turn=_turn(question, run))
+        if run is None or isinstance(reason, ProviderError):
+            await call.abandon(0)
             return
-        await call.abandon()
+        # Closed, cancelled or interrupted:
+        if run.has_spoken and not isinstance(reason, Exception):
+            usage = run.usage_so_far()
+            left = run.exposure(reason, charged=pricing.cost(run.offer.quoted.price, usage))
+            turn = _turn(question, run)
+            await call.settle(usage, quoted=run.offer.quoted, turn=turn, exposure=left)
+            return
+        await call.abandon(run.exposure(reason))
     except Exception as failure:  # noqa: BLE001 -- the reason matters more, and a cancellation must stay one
         reason.add_note(f"Its hold is left to the sweep: {failure!r}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shlex
 from collections.abc import AsyncGenerator
@@ -25,6 +24,7 @@ from prepaid.chain.local.stage import (
 )
 from prepaid.chain.wallets import KeyWallet
 from prepaid.errors import ConfigError
+from prepaid.files import private
 
 __all__ = ["Trial", "trial"]
 
@@ -131,5 +131,5 @@ def _write_keys(ready: Trial) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+    with open(path, "x", encoding="utf-8", opener=private) as file:
         file.write(f"{text}\n")

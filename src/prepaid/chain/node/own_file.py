@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from prepaid.errors import StoreBusy, StoreCorrupted, StoreTooNew
-from prepaid.store.sqlite.connection import translated
+from prepaid.store.sqlite.connection import open_private, translated
 
 __all__ = ["OwnFile", "Schema"]
 
@@ -118,7 +118,7 @@ def _opened(path: Path, schema: Schema) -> apsw.Connection:
         StoreBusy: another process has it.
     """
     with translated(path):
-        connection = apsw.Connection(str(path))
+        connection = open_private(path)
     try:
         with translated(path):
             # Before WAL, so that there is no shared memory, and the lock is held from the first write on.

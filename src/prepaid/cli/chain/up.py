@@ -19,6 +19,7 @@ from prepaid.cli.chain.connecting import require_extra
 from prepaid.cli.options import AsJson, examples
 from prepaid.cli.output import console, hint, pairs, write_json
 from prepaid.cli.running import refusals_told
+from prepaid.files import make_private_folder
 from prepaid.money import USDT, format_amount
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def _told(fields: dict[str, Any]) -> dict[str, str]:
 def _folder(named: Path | None) -> Generator[Path]:
     """The folder that was named, which stays; or a temporary one."""
     if named is not None:
-        named.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(named)
         yield named.resolve()
         return
     made = Path(tempfile.mkdtemp(prefix="prepaid-chain-"))

@@ -11,6 +11,7 @@ from prepaid.cli.output import table
 from prepaid.cli.reports import statement_table
 from prepaid.cli.statements import check_file
 from prepaid.errors import StatementInvalid
+from prepaid.files import private
 
 __all__ = ["check_the_statement", "close_and_refund", "sum_up"]
 
@@ -31,7 +32,7 @@ async def check_the_statement(stage: Stage) -> None:
     files = {session.session_id: stage.folder / f"{session.user_id}.json" for session in stage.sessions}
     documents = {session.session_id: await session.get_statement() for session in stage.sessions}
     for session_id, file in files.items():
-        file.write_text(json.dumps(documents[session_id]), encoding="utf-8")
+        _write(file, documents[session_id])
     ann = stage.ann.session_id
     story.show(statement_table(documents[ann]))
     problems = {file: _problem_of(file) for file in files.values()}
@@ -42,7 +43,7 @@ async def check_the_statement(stage: Stage) -> None:
             f"prepaid verify {file.name}: {problem or f'{count} lines, nothing altered.'}"
         )
     forged = stage.folder / "forged.json"
-    forged.write_text(json.dumps(_forged(documents[ann])), encoding="utf-8")
+    _write(forged, _forged(documents[ann]))
     story.say("Somebody makes one answer cheaper by a millionth of a dollar:")
     story.refused(f"prepaid verify {forged.name}: {_problem_of(forged) or 'nobody noticed!'}")
 
@@ -70,6 +71,11 @@ async def sum_up(stage: Stage) -> None:
     tell = story.good if equals == "=" else story.refused
     tell(f"{totals[0]} funded {equals} {totals[1]} spent + {totals[2]} refunded.")
     (story.good if report.is_clean else story.refused)(f"Audit of the whole database: {report}")
+
+
+def _write(file: Path, document: dict[str, Any]) -> None:
+    with open(file, "w", encoding="utf-8", opener=private) as opened:
+        json.dump(document, opened)
 
 
 def _problem_of(file: Path) -> str | None:

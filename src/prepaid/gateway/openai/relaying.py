@@ -9,6 +9,7 @@ from prepaid.errors import PrepaidError
 from prepaid.gateway.asgi import ClientGone, Request
 from prepaid.gateway.callers import SessionCaller
 from prepaid.gateway.failures import openai_failure
+from prepaid.gateway.limits import Slot
 from prepaid.gateway.openai.headers import head_headers, receipt_event, receipt_headers, wants_receipt
 from prepaid.gateway.parts import Handler, Parts
 from prepaid.relay import AnswerStream, Head, Order, Receipt, WireApi
@@ -27,8 +28,8 @@ def relaying(api: WireApi) -> Handler:
 
     async def handle(request: Request, parts: Parts) -> None:
         caller = await parts.callers.payer(request)
-        with parts.slots.taken(caller.key_id):
-            order = await _order(request, parts, api, caller)
+        with parts.slots.taken(caller.key_id) as slot:
+            order = await _order(request, parts, api, caller, slot)
             async with _turn(parts, order):
                 try:
                     await (_stream if order.asked.is_stream else _answer)(request, parts, order)
@@ -39,14 +40,14 @@ def relaying(api: WireApi) -> Handler:
     return handle
 
 
-async def _order(request: Request, parts: Parts, api: WireApi, caller: SessionCaller) -> Order:
+async def _order(request: Request, parts: Parts, api: WireApi, caller: SessionCaller, slot: Slot) -> Order:
     chat, key = request.header(b"x-prepaid-chat"), request.header(b"idempotency-key")
     chat_no = None if chat is None else chat_number(caller.session_id, chat.decode("latin-1"))
     named = None if key is None else key.decode("latin-1")
-    await parts.heavy.admit(request, caller.payer, named)
+    await parts.heavy.admit(request, caller.payer, named, slot)
     raw = await request.body(parts.settings.gateway.body_bytes_max)
     order = await parts.heavy.read(
-        caller.key_id, raw, lambda: Order.read(api, caller.payer, raw, key=named, chat_no=chat_no)
+        slot, raw, lambda: Order.read(api, caller.payer, raw, key=named, chat_no=chat_no)
     )
     if order.asked.model in parts.workspace.catalogue:  # what is no model's name is not logged as one
         request.model = order.asked.model

@@ -5,6 +5,8 @@ What is not the caller's does not exist for them; what is theirs, but not with t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Final, cast
 
 from fastapi import Depends, Header
@@ -14,15 +16,18 @@ from fastapi.security import HTTPBearer
 from prepaid.errors import InvalidRequestError, KeyTooNarrow, PermissionDenied
 from prepaid.gateway.asgi import REQUEST, Request
 from prepaid.gateway.callers import KINDS_TOLD
+from prepaid.gateway.limits import Slots
 from prepaid.gateway.parts import Parts
-from prepaid.records import NO_LIMITS, ApiKeyRecord, KeyKind
+from prepaid.records import NO_LIMITS, OPERATOR, ApiKeyRecord, KeyKind
 from prepaid.sessions.leased import LeasedSession
 from prepaid.sessions.manager import SessionManager
 from prepaid.sessions.session import Session
 
-__all__ = ["PREFIX", "Access", "Caller", "IdempotencyKey", "IfMatch", "Lease", "unquoted"]
+__all__ = ["PREFIX", "REPORTS_MAX", "Access", "Caller", "IdempotencyKey", "IfMatch", "Lease", "unquoted"]
 
 PREFIX: Final = "/api/v1"
+REPORTS_MAX: Final = 2
+"""How many reports one owner's keys may have in the making, in one process. The store makes three at once."""
 
 _bearer = HTTPBearer(auto_error=False, description="An API key: `Authorization: Bearer pp_…`.")
 
@@ -114,6 +119,19 @@ class Access:
         """As ``user``; but the operator who names nobody means all."""
         is_all = user_id is None and self.record.kind is KeyKind.OPERATOR
         return None if is_all else self.user(user_id)
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """A slot for a report, of the key's own and of its owner's, who may have many keys.
+
+        Raises:
+            ReportLimitReached: ``REPORTS_MAX`` are in the making.
+            ConcurrencyLimitReached: the key has no slot left.
+        """
+        reports: Slots = self._http.app.state.reports
+        owner = self.record.owner or OPERATOR
+        with self.parts.slots.taken(self.record.key_id), reports.taken(owner):
+            yield
 
     def paid(self, model: str, cost: int) -> None:
         """Say in the log what was asked and paid."""

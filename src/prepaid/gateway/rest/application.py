@@ -7,11 +7,13 @@ from typing import Final
 
 from fastapi import FastAPI
 
+from prepaid.errors import ReportLimitReached
 from prepaid.gateway.asgi import REQUEST, Application, Message, Receive, Request, Scope, Send
 from prepaid.gateway.heavy import announces_much, is_heavy
+from prepaid.gateway.limits import Slot, Slots
 from prepaid.gateway.parts import Parts
 from prepaid.gateway.rest import chats, keys, money, pool, reports, requests, sessions
-from prepaid.gateway.rest.access import PREFIX
+from prepaid.gateway.rest.access import PREFIX, REPORTS_MAX
 from prepaid.gateway.rest.problems import PROBLEM_RESPONSES, add_handlers
 
 __all__ = ["PREFIX", "create"]
@@ -37,6 +39,7 @@ def create(parts: Parts) -> Application:
         redirect_slashes=False,
     )
     app.state.parts = parts
+    app.state.reports = Slots(REPORTS_MAX, "reports_per_owner_max", ReportLimitReached)
     for module in (sessions, money, chats, requests, pool, keys, reports):
         app.include_router(module.router, prefix=PREFIX)
     add_handlers(app)
@@ -55,15 +58,23 @@ class _Bounded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request: Request = scope[REQUEST]
-        sender = (await self._parts.callers.key(request)).key_id if announces_much(request) else ""
+        if not announces_much(request):
+            await self._answer(request, scope, receive, send, None)
+            return
+        sender = await self._parts.callers.key(request)
+        with self._parts.slots.taken(sender.key_id) as slot:
+            self._parts.heavy.make_room(request, slot)
+            await self._answer(request, scope, receive, send, slot)
+
+    async def _answer(
+        self, request: Request, scope: Scope, receive: Receive, send: Send, slot: Slot | None
+    ) -> None:
         body = await request.body(self._parts.settings.gateway.body_bytes_max)
         pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive_read() -> Message:
-            if not pending:
-                return await receive()
-            if is_heavy(body):
-                await self._parts.heavy.wait(sender, body)
-            return pending.pop()
+            return pending.pop() if pending else await receive()
 
+        if slot is not None and is_heavy(body):
+            await self._parts.heavy.wait(slot, body)
         await self._app(scope, receive_read, send)

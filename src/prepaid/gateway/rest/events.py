@@ -30,7 +30,7 @@ Asked = AsyncGenerator[TextDelta | ToolCall | Answer]
 
 
 async def streamed(
-    http: HttpRequest, chat: Chat, asked: Asked, slot: AbstractContextManager[None]
+    http: HttpRequest, chat: Chat, asked: Asked, slot: AbstractContextManager[object]
 ) -> StreamingResponse:
     """The reply; what goes wrong before the first event is a status, not an event.
 

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
+from prepaid.gateway.rest import heavy
 from prepaid.gateway.rest.access import Access, Caller, IdempotencyKey, IfMatch, unquoted
 from prepaid.gateway.rest.shapes import ConfigChange
 from prepaid.records import KeyKind
@@ -32,24 +33,27 @@ class ConfigData(BaseModel):
 async def get_system_stats(caller: Caller) -> dict[str, Any]:
     """All active sessions in numbers; the operator's to see."""
     caller.require(KeyKind.OPERATOR)
-    return asdict(await caller.manager.get_system_stats())
+    with caller.reporting():
+        return asdict(await caller.manager.get_system_stats())
 
 
 @router.get("/users/{user_id}/activity")
 async def get_user_activity(caller: Caller, user_id: str) -> dict[str, Any]:
     """One user's sessions in numbers."""
-    return asdict(await caller.manager.get_user_activity(caller.user(user_id)))
+    whose = caller.user(user_id)
+    with caller.reporting():
+        return asdict(await caller.manager.get_user_activity(whose))
 
 
-@router.get("/usage")
+@router.get("/usage", response_model=list[dict[str, Any]])
 async def get_usage(
     caller: Caller,
     user_id: Annotated[str | None, Query(min_length=1, max_length=256)] = None,
     days: Annotated[int, Query(ge=1, le=3_650, description="Of the last so many days (UTC).")] = 30,
-) -> list[dict[str, Any]]:
+) -> Response:
     """What the caller's sessions spent by day and model; for the operator everybody's, or a user's."""
     owner = caller.anybody(user_id)
-    return [asdict(line) for line in await caller.manager.get_usage(owner, days=days)]
+    return await heavy.report(caller, lambda: caller.manager.get_usage(owner, days=days), heavy.listed)
 
 
 @router.get("/config")
@@ -84,7 +88,8 @@ async def update_config(
 async def audit_books(caller: Caller) -> dict[str, Any]:
     """Whether the whole database says one thing. Reads all of it; the operator's to ask."""
     caller.require(KeyKind.OPERATOR)
-    report = await caller.manager.audit()
+    with caller.reporting():
+        report = await caller.manager.audit()
     return {
         "is_clean": report.is_clean,
         "accounts": report.accounts,

@@ -6,8 +6,9 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
+from prepaid.gateway.rest import heavy
 from prepaid.gateway.rest.access import Caller, IdempotencyKey
 from prepaid.gateway.rest.answers import ClosedData, NewSessionData, Page, SessionData
 from prepaid.gateway.rest.paging import Cursor, Limit, after_of, page_of
@@ -117,15 +118,16 @@ async def get_session_stats(caller: Caller, session_id: str) -> dict[str, Any]:
     return asdict(await caller.session(session_id).get_stats())
 
 
-@router.get("/sessions/{session_id}/usage")
-async def get_session_usage(caller: Caller, session_id: str) -> list[dict[str, Any]]:
+@router.get("/sessions/{session_id}/usage", response_model=list[dict[str, Any]])
+async def get_session_usage(caller: Caller, session_id: str) -> Response:
     """What it spent by day, chat, model and spender (spec A7)."""
-    return [asdict(line) for line in await caller.session(session_id).get_usage()]
+    session = caller.session(session_id)
+    return await heavy.report(caller, session.get_usage, heavy.listed)
 
 
-@router.get("/sessions/{session_id}/statement")
-async def get_statement(caller: Caller, session_id: str) -> JSONResponse:
+@router.get("/sessions/{session_id}/statement", response_class=JSONResponse)
+async def get_statement(caller: Caller, session_id: str) -> Response:
     """Every movement of its money, chained by hash: `prepaid verify` checks the file (spec D4)."""
-    statement = await caller.owned(session_id).get_statement()
+    session = caller.owned(session_id)
     named = {"Content-Disposition": f'attachment; filename="{session_id}.statement.json"'}
-    return JSONResponse(statement, headers=named)
+    return await heavy.report(caller, session.get_statement, heavy.statement, named)

@@ -147,7 +147,7 @@ class _Call:
 
 
 def whole_text(text: str) -> str:
-    """Text as Unicode allows it: halves of a surrogate pair that stand together are one, a lone one is U+FFFD.
+    """Text as Unicode allows it: two halves of a surrogate pair become one letter, a lone half U+FFFD.
 
     Nothing can store or send half a pair, but a provider may split one over two events.
     """

@@ -68,7 +68,7 @@ def call_parts(call: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def strings_in(value: Any) -> Iterator[str]:
-    """Every text in a JSON value, in its order, but for marks. It never recurses: providers choose the depth."""
+    """Every text in a JSON value in its order, without its marks; it never recurses."""
     waiting: list[Any] = [value]
     while waiting:
         found = waiting.pop()

@@ -33,8 +33,6 @@ class OwnHost:
     secret = None
     limit_field = "max_tokens"
     retries_max = 0
-    is_billed = False
-    stops_when_left = True
     hides_output = False
 
     def __init__(self, model: Model) -> None:

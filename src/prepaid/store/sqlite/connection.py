@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -12,9 +13,10 @@ from typing import Any
 import apsw
 
 from prepaid.errors import StoreBusy, StoreCorrupted, StoreError, StoreFull, StoreReadOnly, StoreTooNew
+from prepaid.files import make_private
 from prepaid.store.lines import line_digest
 
-__all__ = ["migrate", "open_copier", "open_reader", "open_writer", "translated"]
+__all__ = ["migrate", "open_copier", "open_private", "open_reader", "open_writer", "translated"]
 
 _OPENING_BUSY_MS = 5_000
 """Other processes may be opening, migrating or recovering the file; a reader waits for nothing else."""
@@ -67,8 +69,19 @@ def open_copier(path: Path, *, vfs: str | None = None) -> apsw.Connection:
     return connection
 
 
+def open_private(path: Path, vfs: str | None = None) -> apsw.Connection:
+    """A connection to a file that is made for its user only, where there is none.
+
+    SQLite gives its log, its index and its journal the rights of the database file.
+    """
+    if vfs is None:
+        with contextlib.suppress(OSError):  # SQLite fails next, and for that we have words
+            make_private(path)
+    return apsw.Connection(str(path), vfs=vfs)
+
+
 def _connected(path: Path, vfs: str | None) -> apsw.Connection:
-    connection = apsw.Connection(str(path), vfs=vfs)
+    connection = open_private(path, vfs)
     # Else SQLite plans a statement anew at each value that a partial index might be for, which was 6 % of a
     # request of the gateway's. Our statements name such values themselves.
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)

@@ -15,7 +15,7 @@ from prepaid.errors import StoreBusy
 from prepaid.store.group_commit import BUSY_SECONDS
 from prepaid.store.moves import Mark, Stage, moved
 from prepaid.store.queries.reads import Reads
-from prepaid.store.sqlite.connection import open_reader, open_writer, translated
+from prepaid.store.sqlite.connection import open_private, open_reader, open_writer, translated
 from prepaid.store.sqlite.source import SqliteSource
 from prepaid.store.sqlite.store import now_ms
 from prepaid.store.sqlite.unit import RANGE
@@ -243,7 +243,7 @@ class SqlitePlace:
 def copy_pages(reader: apsw.Connection, copy: Path, advance: Callable[[int], None]) -> None:
     """Copy all pages that ``reader`` sees into an empty file, through SQLite's online backup."""
     with translated(copy):
-        target = apsw.Connection(str(copy))
+        target = open_private(copy)
         try:
             with target.backup("main", reader, "main") as pages:
                 while not pages.done:

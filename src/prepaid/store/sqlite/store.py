@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
+from prepaid.errors import StoreError
 from prepaid.store import handlers
 from prepaid.store.group_commit import BUSY_SECONDS, GroupCommit
 from prepaid.store.operations import Operation
@@ -21,6 +23,9 @@ __all__ = ["SqliteStore", "now_ms"]
 assert handlers, "importing them registers them"
 
 T = TypeVar("T")
+
+_REPORTS_MAX: Final = 3
+"""How many reports are made at a time, in threads that nothing else needs."""
 
 
 def now_ms() -> int:
@@ -53,6 +58,7 @@ class SqliteStore:
         except BaseException:
             connection.close(True)
             raise
+        self._reporters = ThreadPoolExecutor(_REPORTS_MAX, thread_name_prefix="prepaid-report")
         self._writer = GroupCommit(unit, busy_seconds=busy_seconds)
 
     def submit(self, operation: Operation) -> asyncio.Future[Any]:
@@ -89,12 +95,17 @@ class SqliteStore:
         return work
 
     async def report(self, question: Callable[[Reads], T]) -> T:
-        """Answer an unbounded question in a thread, on a connection of its own."""
-        return await asyncio.to_thread(self._answer, question)
+        """Answer an unbounded question in a thread, on a connection of its own; a few at a time."""
+        try:
+            made = asyncio.get_running_loop().run_in_executor(self._reporters, self._answer, question)
+        except RuntimeError as error:  # the threads were sent home
+            raise StoreError("The store is closed.", remedy="Open it again.") from error
+        return await made
 
     async def aclose(self) -> None:
         """Finish what is queued and close the file."""
         await self._writer.aclose()
+        self._reporters.shutdown(wait=False)
         self.reads.close()
 
     def _open_reads(self) -> Reads:
