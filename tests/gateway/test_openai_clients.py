@@ -223,6 +223,26 @@ def test_an_upstreams_refusal_reaches_the_client(client, fake):
     assert "sk-secret" not in str(told.value)
 
 
+def test_a_field_of_no_list_is_refused_in_openais_words(client, fake):
+    """Spec P1."""
+    ask = client.chat.completions.create
+    tool = {"type": "web_search"}
+    for more, param, said in (
+        ({"models": ["dear"]}, "models", "Unrecognized request argument supplied: models."),
+        ({"MAX_TOKENS": 9}, "MAX_TOKENS", "Write it as max_tokens."),
+        ({"web_search_options": {}}, "web_search_options", "web_search_options"),
+        ({"tools": [tool]}, None, "web_search"),
+        ({"stream_options": {"x": 1}}, "stream_options.x", "supplied: stream_options.x."),
+        ({"metadata": {"tags": ["a"]}}, "metadata.tags", "metadata.tags is no text"),
+    ):
+        with pytest.raises(openai.BadRequestError) as caught:
+            ask(model="fast", messages=HELLO, extra_body=more)
+        told = caught.value
+        assert (told.status_code, told.type, told.param) == (400, "invalid_request_error", param)
+        assert said in told.message
+    assert fake.served == 0
+
+
 def test_a_key_gives_the_same_answer_once(client, fake):
     """Spec D3."""
     options = {"model": "fast", "messages": HELLO, "extra_headers": {"Idempotency-Key": "k-1"}}
