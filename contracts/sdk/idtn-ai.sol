@@ -87,8 +87,9 @@ interface IDtnAi is IDtnAiModels {
     }
 
     /// @notice Who is told of the outcome: `target.selector(bytes32 requestId)`. No target: nobody.
-    /// @dev Anyone may ask with anyone's contract as target, and choose who answers: a callback that acts on an answer
-    /// must check that the id is one it asked for.
+    /// @dev WARNING: anyone may ask with anyone's contract as target, and choose who answers. That the AI contract
+    /// calls (`onlyDtn`) says nothing about who asked: a callback that acts on an answer must check that the id is one
+    /// it asked for, as `onlyDtn` of {WithDtnAi} shows.
     /// @param successSelector Called when the status is SUCCESS.
     /// @param failureSelector Called when the status is FAILED or TIMEOUT.
     /// @param target The contract called.
@@ -203,7 +204,7 @@ interface IDtnAi is IDtnAiModels {
     // ──────────────────────────────────────────── requests ───────────────────────────────────────────
 
     /// @notice Asks, with one answer of any node in `routing`, which lists node ids and namespace ids.
-    /// @dev See the overload with {DtnRouting}; this is redundancy 1, ANY.
+    /// @dev See the overload with {DtnRouting}, and its warning; this is redundancy 1, ANY.
     function request(
         uint256 sessionId,
         bytes32 modelId,
@@ -214,7 +215,7 @@ interface IDtnAi is IDtnAiModels {
         uint256 callbackGas
     ) external payable returns (bytes32 requestId);
 
-    /// @notice Asks, holding the worst case in the session. See the overload with {RequestOptions}.
+    /// @notice Asks, holding the worst case in the session. See the overload with {RequestOptions}, and its warning.
     function request(
         uint256 sessionId,
         bytes32 modelId,
@@ -230,6 +231,8 @@ interface IDtnAi is IDtnAiModels {
     /// Requirements, each with its error: the caller owns the session and it is open; the model is offered, has the API
     /// and its prices are met; the routing is in its limits and trusts as many nodes as must answer; the session has
     /// the hold; the timeout is in its limits.
+    /// WARNING: keep the id that this returns. A contract is called back for requests of strangers that name it as their
+    /// target, too: see {CallBack}.
     /// @param sessionId The caller's session; 0 starts one from the caller's deposit address.
     /// @param user Who gets back what is left of the ETH sent.
     /// @param callbackGas Gas for the callback, at most 2,500,000 (more is lowered to it); 0 is the default of 200,000.

@@ -5,7 +5,8 @@ import {IDtnAi, IDtnAiModels} from "./idtn-ai.sol";
 
 /// @title WithDtnAi
 /// @notice A contract that asks the AI contract and is called back by it.
-/// @dev Call `setAi` in the constructor; guard callbacks with `onlyDtn`. For proxies: `WithDtnAiUpgradeable`.
+/// @dev Call `setAi` in the constructor; guard callbacks with `onlyDtn`, and read its warning. For proxies:
+/// `WithDtnAiUpgradeable`.
 abstract contract WithDtnAi {
     /// @notice The AI contract: who is asked, and who alone may call back.
     IDtnAi public ai;
@@ -17,6 +18,14 @@ abstract contract WithDtnAi {
     error WithDtnAi_NotAContract(address ai);
 
     /// @dev Refuses everybody but the AI contract.
+    ///
+    /// WARNING: it says who calls, not who asked. Whoever pays for a request may name your contract as the callback's
+    /// target, and the nodes that answer; then a stranger's text arrives through `onlyDtn`. Check that the id is of a
+    /// request of yours, and that it is used once:
+    ///
+    ///     mapping(bytes32 => bool) private asked;
+    ///     asked[ai.request(...)] = true;                  // where you ask
+    ///     require(asked[requestId]); delete asked[requestId];    // first in each callback
     modifier onlyDtn() {
         if (msg.sender != address(ai)) revert WithDtnAi_OnlyDtn(msg.sender, address(ai));
         _;

@@ -19,6 +19,8 @@ DRAWN_BESIDE_THEIR_PARENT = {"ModelNotPriced"}
 """A refinement of the class it is listed with; a line that names several has no room for a level more."""
 
 ARGUMENTS = {
+    "act": "make a key for model dear",
+    "limits": "model cheap",
     "session_id": "s-4711",
     "chat_id": "c-4711",
     "lease_id": "l-4711",

@@ -6,8 +6,8 @@ import {IDtnAi, IDtnAiModels} from "./idtn-ai.sol";
 
 /// @title WithDtnAiUpgradeable
 /// @notice `WithDtnAi` for contracts behind a proxy.
-/// @dev Call `__WithDtnAi_init` in the initializer. Its state lies in a namespaced slot (ERC-7201), so later versions
-/// can add to it without moving the inheriting contract's own.
+/// @dev Call `__WithDtnAi_init` in the initializer; guard callbacks with `onlyDtn`, and read its warning. Its state
+/// lies in a namespaced slot (ERC-7201), so later versions can add to it without moving the inheriting contract's own.
 abstract contract WithDtnAiUpgradeable is Initializable {
     /// @custom:storage-location erc7201:deeptrust.storage.WithDtnAi
     struct WithDtnAiStorage {
@@ -24,6 +24,14 @@ abstract contract WithDtnAiUpgradeable is Initializable {
     error WithDtnAi_NotAContract(address ai);
 
     /// @dev Refuses everybody but the AI contract.
+    ///
+    /// WARNING: it says who calls, not who asked. Whoever pays for a request may name your contract as the callback's
+    /// target, and the nodes that answer; then a stranger's text arrives through `onlyDtn`. Check that the id is of a
+    /// request of yours, and that it is used once:
+    ///
+    ///     mapping(bytes32 => bool) private asked;
+    ///     asked[ai.request(...)] = true;                  // where you ask
+    ///     require(asked[requestId]); delete asked[requestId];    // first in each callback
     modifier onlyDtn() {
         if (msg.sender != address(ai())) revert WithDtnAi_OnlyDtn(msg.sender, address(ai()));
         _;
