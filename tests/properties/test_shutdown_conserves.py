@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from paying.models import END, Scripted
 from prepaid import AgentConfig, AIRequest, Answer, ManagerClosed, SessionManager, TextDelta
 from prepaid.config import Settings
 from prepaid.models.offline import count_tokens
-from prepaid.records import Role
+from prepaid.records import RequestState, Role
 
 FUNDED = 1_000_000
 CHATS = 3
@@ -56,7 +56,7 @@ readers = st.builds(
     chat=st.integers(1, CHATS),
     way=st.sampled_from(["stream", "stream", "send", "ask", "start"]),
     words=st.integers(1, 30),
-    ticks=st.integers(0, 20),
+    ticks=st.integers(0, 8),
     takes=st.integers(1, 12),
     then=st.sampled_from(["close", "cancel", "drop", "dawdle", "go on"]),
 )
@@ -90,9 +90,10 @@ async def read(manager, session, reader, seen):
 
 async def take(events, reader, seen):
     if reader.then in ("drop", "dawdle"):
-        return await taken(events, reader, seen)
-    async with aclosing(events):
         await taken(events, reader, seen)
+    else:
+        async with aclosing(events):
+            await taken(events, reader, seen)
 
 
 async def taken(events, reader, seen):
@@ -172,13 +173,15 @@ async def then(path, session_id, all_seen):
             assert said.startswith(seen.got), seen
             least += price_of(seen, said)
         asked = manager.get_requests(session, limit=100)
-        assert all(each.status for each in asked)
+        assert all(each.status is not RequestState.PENDING for each in asked), asked
         least += sum(each.response.cost for each in asked if each.response is not None)
-        assert session.account.spent >= least - len(all_seen) * 2
+        assert session.account.spent >= least
         assert session.account.spent <= most(all_seen)
         for number in range(1, CHATS + 1):
-            with suppress(TimeoutError):
-                answer = await asyncio.wait_for(session.get_chat(number).send_message("say 2 0 #x"), 120)
+            chat = session.get_chat(number)
+            if number == CHATS:
+                chat.attach(tools=[a_tool])
+            answer = await asyncio.wait_for(chat.send_message("say 2 0 #x"), 120)
             assert answer.text == "w0 w1 "
 
 
@@ -197,7 +200,7 @@ def most(all_seen):
 @settings(max_examples=60)
 @given(
     plan=st.lists(readers, min_size=1, max_size=12),
-    turns=st.integers(0, 400),
+    turns=st.integers(0, 1_500),
 )
 def test_whatever_readers_do(plan, turns):
     with tempfile.TemporaryDirectory() as folder:
