@@ -204,10 +204,14 @@ class TestCrash:
         gateway.kill()
         for asking in askings:
             asking.join(120)
-        assert gateway.account(session_id).held > 0
+        held = gateway.account(session_id).held
+        assert held > 0
         gateway.start()
         account = gateway.wait_until(lambda: nothing_is_held(gateway, session_id))
         assert account.available + account.spent == FUNDED
+        lines = gateway.read(lambda store: store.reads.transfers(session_id))
+        booked = sum(line.amount for line in lines if line.kind == "exposure")
+        assert account.spent + booked == held  # charged, or booked as what the upstream may bill
         fake.default = Behaviour()
         assert ask(gateway, key).status_code == 200
 

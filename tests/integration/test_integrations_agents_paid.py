@@ -30,6 +30,7 @@ from prepaid.errors import (
     InsufficientFunds,
     InvalidRequestError,
     LeaseCapReached,
+    ManagerClosed,
     ModelNotPriced,
     ProviderStreamBroken,
     SessionPaused,
@@ -540,3 +541,33 @@ async def test_a_users_own_model_is_wrapped_as_it_is(session):
     await model.close()
     assert own.was_closed
     assert await settled(session) == 0
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+async def test_shutting_down_in_mid_answer(is_stream, tmp_path, fake, sdk_model):
+    """Spec N5: what was delivered is paid, nothing stays held, and the agent's run fails by name."""
+    words = "word " * 400
+    fake.next(Behaviour(text=words, chunk_delay_seconds=0.02, delay_seconds=0 if is_stream else 30))
+    manager = SessionManager(tmp_path / "own.db", auto_cleanup=False)
+    session = await manager.create_session("ann", 1_000_000)
+    agent = Agent("helper", model=MeteredAgentsModel(session, sdk_model, info=INFO))
+
+    async def run():
+        if not is_stream:
+            await Runner.run(agent, "Hi")
+            return
+        async for _ in Runner.run_streamed(agent, "Hi").stream_events():
+            pass
+
+    running = asyncio.ensure_future(run())
+    calls = manager._workspace.meter.running
+    while not calls or (is_stream and not any(call.delivered for call in list(calls))):  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    await manager.shutdown()
+    assert not calls
+    with pytest.raises(ManagerClosed):
+        await running
+    async with SessionManager(tmp_path / "own.db", auto_cleanup=False) as manager:
+        account = manager.get_session(session.session_id).account
+        assert account.held == 0
+        assert (account.spent > 0) == is_stream

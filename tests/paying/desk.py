@@ -30,9 +30,9 @@ class Clock:
 
 
 class Desk:
-    def __init__(self, path, *, hold_seconds=30.0, default_output_tokens=64, **options) -> None:
+    def __init__(self, path, *, hold_seconds=30.0, default_output_tokens=64, vfs=None, **options) -> None:
         self.clock = Clock()
-        self.store = SqliteStore(path, clock=self.clock)
+        self.store = SqliteStore(path, clock=self.clock, vfs=vfs)
         self.ledger = Ledger(self.store)
         self.meter = Meter(self.ledger, timedelta(seconds=hold_seconds))
         self.turns = Turns(self.meter, default_output_tokens, **options)

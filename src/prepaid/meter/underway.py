@@ -28,21 +28,21 @@ class Underway:
     def __init__(self) -> None:
         self.is_over = False
         """Whether they were stopped: nothing is asked any more."""
-        self._is_stopping = False
+        self.is_stopping = False
         self._steps: set[_Step] = set()
         self._streams: WeakSet[Stream[Any]] = WeakSet()
         self._closings: set[asyncio.Task[None]] = set()
         self._deadline = 0.0
 
     @contextmanager
-    def step(self) -> Iterator[None]:
-        """A stretch of this task that a stop may break off.
+    def step(self, *, spared: int = 0) -> Iterator[None]:
+        """A stretch of this task that a stop may break off, or waits for as long as it is ``spared``.
 
         Raises:
             ManagerClosed: it was broken off, or everything was stopped before.
         """
         self.check()
-        with _Step() as step:
+        with _Step(spared=spared) as step:
             self._steps.add(step)
             try:
                 yield
@@ -59,7 +59,7 @@ class Underway:
         Raises:
             ManagerClosed: everything is being stopped.
         """
-        if self._is_stopping:
+        if self.is_stopping:
             raise ManagerClosed
 
     async def stop(self, seconds: float, is_settled: Callable[[], bool]) -> bool:
@@ -69,7 +69,7 @@ class Underway:
         another at half time. Being cancelled does not end the wait, which is short; it goes on afterwards.
         """
         loop = asyncio.get_running_loop()
-        began, self._is_stopping = loop.time(), True
+        began, self.is_stopping = loop.time(), True
         self._deadline = began + seconds
         cancelled: asyncio.CancelledError | None = None
         for until in (began + seconds / 2, self._deadline):

@@ -11,6 +11,7 @@ from typing import Any, Final
 from prepaid.errors import (
     ConcurrencyLimitReached,
     ConsensusTimeout,
+    ManagerClosed,
     PrepaidError,
     ProviderTimeout,
     RequestInProgress,
@@ -32,6 +33,10 @@ _SETTLING_MS: Final = 30_000
 BACKGROUND_MAX: Final = 100
 """How many requests of one session one process asks in the background at once."""
 
+_INTERRUPTED: Final = {
+    "code": "interrupted",
+    "message": "It was interrupted, and cost nothing. Ask again.",
+}
 _TIMEOUT_MS_MAX: Final = 3_600_000
 _PAGE_MAX: Final = 1_000
 
@@ -68,11 +73,11 @@ class Fetching(Asking):
             RequestInProgress: the key's request is still being asked.
             PrepaidError: as ``make_ai_request``; why it failed is kept too.
         """
-        self._workspace.meter.underway.check()
-        begun, is_new = await self._begin(session, asked)
-        if not is_new and begun.status is RequestState.PENDING:
-            raise RequestInProgress(asked.key or begun.request_id)
-        return await self._run(session, asked, begun.request_id) if is_new else begun
+        with self._workspace.meter.underway.step(spared=1):  # what it asks is broken off, and kept as that
+            begun, is_new = await self._begin(session, asked)
+            if not is_new and begun.status is RequestState.PENDING:
+                raise RequestInProgress(asked.key or begun.request_id)
+            return await self._run(session, asked, begun.request_id) if is_new else begun
 
     async def start_request(self, session: Session, asked: AIRequest) -> StoredRequest:
         """The same in the background: what comes back is pending, unless its key was answered before.
@@ -83,15 +88,19 @@ class Fetching(Asking):
             ConcurrencyLimitReached: this process asks as many for the session already.
             ManagerClosed: the manager is shut down.
         """
-        self._workspace.meter.underway.check()
         if sum(task.get_name() == session.session_id for task in self._asking) >= BACKGROUND_MAX:
             raise ConcurrencyLimitReached("background_max", BACKGROUND_MAX)
-        begun, is_new = await self._begin(session, asked)
-        if is_new:
-            running = self._run(session, asked, begun.request_id)
-            task = asyncio.get_running_loop().create_task(running, name=session.session_id)
-            self._asking.add(task)
-            task.add_done_callback(self._forget)
+        underway = self._workspace.meter.underway
+        with underway.step(spared=1):  # what is begun is either asked, or kept as not asked
+            begun, is_new = await self._begin(session, asked)
+            if is_new and underway.is_stopping:
+                await self._end(session, begun.request_id, RequestState.FAILED, _INTERRUPTED)
+                raise ManagerClosed
+            if is_new:
+                running = self._run(session, asked, begun.request_id)
+                task = asyncio.get_running_loop().create_task(running, name=session.session_id)
+                self._asking.add(task)
+                task.add_done_callback(self._forget)
         return begun
 
     def fetch_response(self, session: Session, request_id: str) -> StoredRequest:
@@ -117,6 +126,7 @@ class Fetching(Asking):
 
     async def stop_asking(self, seconds: float) -> None:
         """Break off what runs in the background, and wait for it, up to ``seconds``."""
+        await asyncio.sleep(0)  # a task that is cancelled before it has begun cannot say so
         running = list(self._asking)
         for task in running:
             task.cancel()
@@ -147,8 +157,7 @@ class Fetching(Asking):
             await self._end(session, request_id, state, {"code": error.code, "message": str(error)})
             raise
         except asyncio.CancelledError:
-            told = {"code": "interrupted", "message": "It was interrupted, and cost nothing. Ask again."}
-            await self._end(session, request_id, RequestState.FAILED, told)
+            await self._end(session, request_id, RequestState.FAILED, _INTERRUPTED)
             raise
         return self.fetch_response(session, request_id)
 
