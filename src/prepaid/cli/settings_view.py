@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from prepaid.config.problems import ENV_PREFIX, read_toml
+from prepaid.config.problems import ENV_PREFIX, masked_url, read_toml
 from prepaid.money import format_amount
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def _shown(path: Path_, value: Any) -> object:
         return ", ".join(sorted(map(str, value)) if not isinstance(value, tuple) else map(str, value))
     if isinstance(value, bool | int | float):
         return value
+    if path[-1] == "base_url":
+        return masked_url(str(value))
     return _CREDENTIALS.sub(f"{_MASK}@", str(value))
 
 
