@@ -77,9 +77,7 @@ def _shown(path: Path_, value: Any) -> object:
         return ", ".join(sorted(map(str, value)) if not isinstance(value, tuple) else map(str, value))
     if isinstance(value, bool | int | float):
         return value
-    if path[-1] == "base_url":
-        return masked_url(str(value))
-    return _CREDENTIALS.sub(f"{_MASK}@", str(value))
+    return masked_url(value) if path[-1] == "base_url" else _CREDENTIALS.sub(f"{_MASK}@", str(value))
 
 
 def _source(path: Path_, file: Path | None, content: Mapping[str, Any]) -> str:
