@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prepaid.audit import AuditReport
+    from prepaid.errors import MayBill, ProviderFault
     from prepaid.models.catalogue import model_id
     from prepaid.models.contract import Model
     from prepaid.models.offline import OfflineModel
@@ -95,6 +96,7 @@ _HOMES = {
     "Funded": "store.operations",
     "IssuedKey": "sessions.key_ring",
     "LeasedSession": "sessions.leased",
+    "MayBill": "errors",
     "Message": "records",
     "Model": "models.contract",
     "ModelInfo": "records",
@@ -104,6 +106,7 @@ _HOMES = {
     "PostgresAdapter": "sessions.postgres_adapter",
     "Price": "records",
     "PriceTier": "records",
+    "ProviderFault": "errors",
     "Realm": "realms",
     "RealmAnswer": "records.realms",
     "RealmRefund": "records.realms",

@@ -14,7 +14,7 @@ from providers.fake_openai import Behaviour, FakeOpenAI
 
 KEY = "sk-upstream-secret-0123456789"
 SAYING = f"{KEY} of org-Xyz123 (proj_abc) is refused by gpu-7.corp.example, http://10.0.0.5:8000/v1"
-MARKS = ("sk-", "upstream-secret", "org-", "proj_", "gpu-7", "10.0.0.5", "8000", "6789")
+MARKS = ("sk-", "upstream-secret", "org-", "proj_", "gpu-7", "10.0.0.5", "secret-0123456789")
 
 
 @pytest.fixture(scope="module")

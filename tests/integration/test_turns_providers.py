@@ -14,6 +14,7 @@ from prepaid.errors import (
     ProviderResponseInvalid,
     ProviderStreamBroken,
     ProviderTimeout,
+    UpstreamUnavailable,
 )
 from prepaid.models.offline import OfflineModel
 from prepaid.models.retrying import RetryingModel
@@ -200,6 +201,20 @@ async def test_the_same_key_asks_the_provider_once(desk, payer, dear, fake):
     again = await desk.turns.answer(question)
     assert (first.text, again.text, again.replayed, fake.served) == ("Hi", "Hi", True, 2)
     desk.check(payer, spent=first.cost)
+
+
+async def test_one_payers_failures_leave_the_others_alone(desk, dear, fake):
+    """Spec P10."""
+    model = dear(circuit_failures=2, circuit_seconds=60)
+    bad, good = await desk.payer(FUNDED, owner="bad"), await desk.payer(FUNDED, owner="good")
+    fake.default = Behaviour(status=500)
+    for error in (ProviderError, ProviderError, UpstreamUnavailable):
+        with pytest.raises(ProviderError) as raised:
+            await desk.turns.answer(asks(bad, model))
+        assert raised.type is error
+    fake.default = Behaviour(text="Hi")
+    assert (await desk.turns.answer(asks(good, model))).text == "Hi"
+    assert (await desk.turns.answer(asks(bad, model, OfflineModel()))).model == "offline"
 
 
 def _chunk(text):

@@ -334,3 +334,21 @@ async def test_a_request_beyond_the_models_context_is_refused(open_counter, fake
     with pytest.raises(ValueTooLarge, match="tokens"):
         await counter.ask(payer, messages=[{"role": "user", "content": "word " * 200}])
     assert fake.served == 0
+
+
+async def test_one_payers_failures_leave_the_others_alone(open_counter, fake):
+    """Spec P10: neither do fallbacks answer for them, nor does the next request wait."""
+    counter = open_counter(upstreams={"fast": {"circuit_failures": 3, "circuit_seconds": 60}})
+    bad, good = await counter.desk.payer(10_000, owner="bad"), await counter.desk.payer(10_000, owner="good")
+    fake.default = Behaviour(status=500)
+    for _ in range(3):
+        with pytest.raises(ProviderError):
+            await counter.ask(bad)
+    with pytest.raises(UpstreamUnavailable):
+        await counter.ask(bad)
+    fake.default = Behaviour()
+    for stream in (False, True):
+        await counter.ask(good, stream=stream)
+    with pytest.raises(UpstreamUnavailable):
+        await counter.ask(bad)
+    counter.desk.check(bad, spent=0)

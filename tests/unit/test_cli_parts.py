@@ -23,7 +23,10 @@ hold_seconds = 9
 [sessions]
 pool_size = 3
 [upstreams.mine]
-base_url = "https://me:secret@example.com/v1"
+base_url = "https://me:secret@example.com/v1?sig=secret"
+models = ["m"]
+[upstreams.keyed]
+base_url = "https://example.com/v1"
 api_key = "sk-very-secret"
 models = ["m"]
 [prices.m]
@@ -62,8 +65,8 @@ def test_a_setting_is_shown_with_its_source(lines, name, value, source):
 def test_secrets_are_masked(lines):
     shown = json.dumps([(line.name, line.value) for line in lines.values()])
     assert "secret" not in shown.replace("sk-", "")
-    assert lines["upstreams.mine.base_url"].value == "https://********@example.com/v1"
-    assert lines["upstreams.mine.api_key"].value == "********"
+    assert lines["upstreams.mine.base_url"].value == "https://********@example.com/v1?sig=********"
+    assert lines["upstreams.keyed.api_key"].value == "********"
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("1.5m", 90), ("12h", 43_200), ("7 d", 604_800)])

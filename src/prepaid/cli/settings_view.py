@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from prepaid.config.problems import ENV_PREFIX, read_toml
+from prepaid.config.problems import ENV_PREFIX, masked_url, read_toml
 from prepaid.money import format_amount
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _shown(path: Path_, value: Any) -> object:
         return ", ".join(sorted(map(str, value)) if not isinstance(value, tuple) else map(str, value))
     if isinstance(value, bool | int | float):
         return value
-    return _CREDENTIALS.sub(f"{_MASK}@", str(value))
+    return masked_url(value) if path[-1] == "base_url" else _CREDENTIALS.sub(f"{_MASK}@", str(value))
 
 
 def _source(path: Path_, file: Path | None, content: Mapping[str, Any]) -> str:

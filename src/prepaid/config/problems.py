@@ -19,7 +19,7 @@ __all__ = ["ENV_PREFIX", "QUERIES_SHOWN", "explain", "masked_url", "read_toml", 
 ENV_PREFIX: Final = "PREPAID_"
 _VALUE_LENGTH_MAX: Final = 80
 _SHOWN_MAX: Final = 5
-_MASK: Final = "***"
+_MASK: Final = "********"
 
 QUERIES_SHOWN: Final = frozenset({"api-version"})
 """All parts of a URL's query that are no secret."""
