@@ -126,6 +126,7 @@ class GatewaySettings(Section):
     keep_alive_seconds: Seconds = 75.0
     connections_max: Count = 4096
     requests_per_key_max: Count = 1024
+    failed_keys_per_minute: int = Field(default=60, ge=0)
     metrics: Literal["operator", "loopback", "anyone", "nobody"] = "operator"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
