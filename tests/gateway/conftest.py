@@ -7,6 +7,6 @@ from gateway.running import Gateway
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory):
-    """``prepaid serve`` with the offline model and nothing configured."""
-    with Gateway(tmp_path_factory.mktemp("gateway")) as running:
+    """``prepaid serve`` with the offline model; keys that fail are as many as tests like."""
+    with Gateway(tmp_path_factory.mktemp("gateway"), "[gateway]\nfailed_keys_per_minute = 0\n") as running:
         yield running

@@ -136,6 +136,7 @@ class GatewaySettings(Section):
     connections_max: Count = 4096
     requests_per_key_max: Count = 1024
     drain_seconds: Seconds = 600.0
+    failed_keys_per_minute: int = Field(default=60, ge=0)
     metrics: Literal["operator", "loopback", "anyone", "nobody"] = "operator"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

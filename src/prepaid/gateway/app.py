@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import Final
 
 from prepaid.config import Settings
@@ -40,12 +40,6 @@ class Gateway:
         self._rest: Application
         self._watch: Watch
         self._sampling: asyncio.Task[None]
-        self._stops_at: float | None = None
-
-    def note_stop(self) -> None:
-        """The process was told to end: the grace begins, which requests in flight have."""
-        if self._stops_at is None:
-            self._stops_at = monotonic() + self._settings.gateway.grace_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection scope: the process's lifespan, or a request."""
@@ -79,25 +73,13 @@ class Gateway:
         self._sampling = asyncio.get_running_loop().create_task(self._sample())
 
     async def _stop(self) -> None:
-        """Wait for requests that were cut off to settle, then close. What stays open is left to the sweep.
-
-        Answers that are read to their end without their client are nobody's connection, so the server has not
-        waited for them: they have what is left of the grace.
-        """
-        self.note_stop()
-        assert self._stops_at is not None
-        reading = asyncio.ensure_future(
-            self._parts.workspace.relay.aclose(max(self._stops_at - monotonic(), 0.0))
-        )
+        """Wait for requests that were cut off to settle, then close. What stays open is left to the sweep."""
         if self._running:
             await asyncio.wait(self._running.values(), timeout=_SETTLING_SECONDS)
-        try:
-            await reading
-        finally:
-            self._sampling.cancel()
-            await asyncio.gather(self._sampling, return_exceptions=True)
-            await self._watch.aclose()
-            await self._parts.aclose()
+        self._sampling.cancel()
+        await asyncio.gather(self._sampling, return_exceptions=True)
+        await self._watch.aclose()
+        await self._parts.aclose()
 
     async def _sample(self) -> None:
         while True:

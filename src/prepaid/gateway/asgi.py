@@ -195,21 +195,21 @@ class Request:
     async def discard(self, limit: int) -> None:
         """Read what comes of a body that nobody wants, at most ``limit`` bytes of it.
 
-        A client that is still sending when its connection is closed never sees why. One that waits for our
-        word before it sends is not waited for.
+        A client that is still sending when its connection is closed, as it is then, never sees why. One that
+        waits for our word before it sends is not waited for.
         """
         if self.header(b"expect") is not None:
             return
-        left = limit
+        left, more = limit, self._announces_body() and not self._is_read
         try:
             async with asyncio.timeout(_DISCARD_SECONDS):
-                while self._announces_body() and not self._is_read and left > 0:
+                while more and left > 0:
                     async with asyncio.timeout(_PAUSE_SECONDS):
                         message = await self._receive()
                     if message["type"] == "http.disconnect":
                         raise ClientGone
                     left -= len(message.get("body", b""))
-                    self._is_read = not message.get("more_body", False)
+                    more = message.get("more_body", False)
         except TimeoutError:
             return
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from prepaid.errors import AuthenticationError, InvalidRequestError, PermissionDenied
 from prepaid.gateway.asgi import Request
+from prepaid.gateway.guesses import Guesses
 from prepaid.meter import Payer
 from prepaid.records import ApiKeyRecord, KeyKind, KeyLimits
 from prepaid.sessions.key_ring import payer_of
@@ -55,10 +56,11 @@ class SessionCaller:
 
 
 class Callers:
-    """Recognises callers; holds nothing but the manager."""
+    """Recognises callers; remembers who guessed."""
 
-    def __init__(self, manager: SessionManager) -> None:
+    def __init__(self, manager: SessionManager, failed_per_minute: int = 0) -> None:
         self._manager = manager
+        self._guesses = Guesses(failed_per_minute)
 
     async def payer(self, request: Request) -> SessionCaller:
         """The session that pays for this request.
@@ -96,13 +98,22 @@ class Callers:
 
         Raises:
             AuthenticationError: none, or not a valid one.
+            TooManyFailedKeys: too many of those came from the same address.
         """
         given = request.header(b"authorization")
         if given is None or given[: len(_BEARER)].lower() != _BEARER:
             raise AuthenticationError(
                 "The request has no API key.", remedy="Send it as Authorization: Bearer pp_…"
             )
-        return await self._manager.identify(given[len(_BEARER) :].strip().decode("latin-1"))
+        api_key = given[len(_BEARER) :].strip().decode("latin-1")
+        self._guesses.check(request.client, api_key)
+        try:
+            record = await self._manager.identify(api_key)
+        except AuthenticationError:
+            self._guesses.failed(request.client, api_key)
+            raise
+        self._guesses.worked(api_key)
+        return record
 
     async def user(self, request: Request) -> ApiKeyRecord:
         """The key of a user; ``owner`` is who.

@@ -10,7 +10,7 @@ from prepaid.errors import ConcurrencyLimitReached, LimitReached
 
 __all__ = ["Slot", "Slots"]
 
-_HEAVIEST_AT_ONCE: Final = 8
+_HEAVIEST_AT_ONCE: Final = 32
 """Of requests that take as much room as one can, so many have room: a low limit lets them by, too."""
 
 

@@ -52,10 +52,9 @@ class Parts:
         slots = Slots(settings.gateway.requests_per_key_max)
         metrics = Metrics()
         readiness = Readiness(manager._workspace.store)  # noqa: SLF001 -- as below
+        callers = Callers(manager, settings.gateway.failed_keys_per_minute)
         heavy = Heavy(manager._workspace, settings.gateway)  # noqa: SLF001 -- as below
-        parts = cls(
-            settings, manager, Callers(manager), slots, heavy, readiness, metrics, AccessLog(), tracing
-        )
+        parts = cls(settings, manager, callers, slots, heavy, readiness, metrics, AccessLog(), tracing)
         parts.workspace.meter.listener = metrics.note_settled
         return parts
 

@@ -11,10 +11,8 @@ import resource
 import signal
 import socket
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from types import FrameType
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
@@ -44,26 +42,7 @@ def application() -> Gateway:
     """The application of a worker process, which reads its settings where its parent read them."""
     settings = Settings()
     logs.configure(settings.gateway.log_level)
-    gateway = Gateway(settings)
-    _tell_of_the_end(gateway)
-    return gateway
-
-
-def _tell_of_the_end(gateway: Gateway) -> None:
-    """Have it know when the process is told to end; uvicorn tells it only once all connections are closed."""
-    if threading.current_thread() is not threading.main_thread():
-        return  # only there can signals be heard, and uvicorn does not listen elsewhere either
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _noting(gateway, signal.getsignal(number)))
-
-
-def _noting(gateway: Gateway, told: Any) -> Callable[[int, FrameType | None], None]:
-    def note(number: int, frame: FrameType | None) -> None:
-        gateway.note_stop()
-        if callable(told):
-            told(number, frame)
-
-    return note
+    return Gateway(settings)
 
 
 def serve(settings: Settings) -> None:

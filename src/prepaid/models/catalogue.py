@@ -222,9 +222,10 @@ class Catalogue:
     def _upstream(self, name: str) -> Upstream:
         from prepaid.models.upstream import Upstream  # noqa: PLC0415 -- as above
 
-        if name not in self._upstreams:
-            self._upstreams[name] = Upstream(name, self._settings.upstreams[name])
-        return self._upstreams[name]
+        found = self._upstreams.get(name)
+        if found is None:  # two threads may come here at once; one of theirs is kept
+            found = self._upstreams.setdefault(name, Upstream(name, self._settings.upstreams[name]))
+        return found
 
     def _upstream_info(self, name: str, at: str | None = None) -> ModelInfo:
         upstream = at or self._settings.upstream_of(name)

@@ -39,12 +39,6 @@ class Relay:
         self.meter = meter
         self._targets = Targets(catalogue, default_output_tokens)
 
-    async def aclose(self, seconds: float) -> None:
-        """Let answers that are read without their client go on for ``seconds``, then cut and settle them.
-
-        There are none yet: whoever leaves ends their answer.
-        """
-
     async def answer(self, order: Order) -> Relayed:
         """The whole answer, settled and durable.
 

@@ -127,7 +127,7 @@ class SessionManager(Fetching, KeyRing, Pooling, Restoring, Upkeep):
     async def _stop_asking(self, seconds: float) -> None:
         """Settle what runs, all at the same time."""
         meter = self._workspace.meter
-        ends = (self.stop_asking(seconds), meter.stop(seconds), self._workspace.relay.aclose(seconds))
+        ends = (self.stop_asking(seconds), meter.stop(seconds))
         failures = [
             ended
             for ended in await asyncio.gather(*ends, return_exceptions=True)
