@@ -71,13 +71,23 @@ async def test_every_choice_has_its_limit_in_the_hold(counter, fake, stream):
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_an_upstream_that_bills_above_the_hold_does_so_at_our_expense(counter, fake, stream):
-    """Spec D1."""
+    """Spec D1, P2: nobody pays for more output than the limit that was sent."""
     payer = await counter.desk.payer(10_000)
     fake.next(Behaviour(limit_times=300))
     told = (await counter.ask(payer, stream=stream, max_tokens=5)).receipt
+    assert told.cost == 2 + 5 * 2
+    assert counter.desk.lines(payer) == ["capture 12 fast", f"shortfall {(1500 - 5) * 2} fast"]
+    counter.desk.check(payer, spent=12)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_upstream_that_counts_more_prompt_than_can_be_does_so_at_our_expense(counter, fake, stream):
+    """Spec D1: the hold is the most that its customer pays."""
+    payer = await counter.desk.payer(10_000)
+    fake.next(Behaviour(input_times=500))
+    told = (await counter.ask(payer, stream=stream, max_tokens=5)).receipt
     assert told.cost == told.held
-    shortfall = 2 + 1500 * 2 - told.held
-    assert counter.desk.lines(payer) == [f"capture {told.held} fast", f"shortfall {shortfall} fast"]
+    assert counter.desk.lines(payer) == [f"capture {told.held} fast", f"shortfall {1_010 - told.held} fast"]
     counter.desk.check(payer, spent=told.held)
 
 
@@ -295,11 +305,11 @@ async def test_images_at_the_price_book_s_price(open_counter, fake):
     known = {"models": ("gpt-4o-mini",), "provider": "openai"}
     counter = open_counter(upstreams={"fast": known}, prices={"fast": None})
     payer = await counter.desk.payer(100_000)
-    fake.next(Behaviour(usage={"prompt_tokens": 20_000, "completion_tokens": 10, "total_tokens": 20_010}))
+    fake.next(Behaviour(usage={"prompt_tokens": 20_000, "completion_tokens": 5, "total_tokens": 20_005}))
     messages = [{"role": "user", "content": [IMAGE]}]
     told = (await counter.ask(payer, "gpt-4o-mini", messages=messages, max_tokens=5)).receipt
     assert told.held in range(7_225, 7_260)  # 2,833 tokens and eight tiles of 5,667, at 0.15 USD a million
-    counter.desk.check(payer, spent=3_006)
+    counter.desk.check(payer, spent=3_003)
 
 
 @pytest.mark.parametrize(

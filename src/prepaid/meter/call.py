@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
@@ -23,6 +24,8 @@ USAGE_MAX: Final = 10**12
 """No request counts more tokens or bytes; what claims to is a lie."""
 
 T = TypeVar("T")
+
+_logger = logging.getLogger("prepaid.meter")
 
 
 _COUNTS: Final = attrgetter(*(each.name for each in fields(Usage)))  # astuple copies deeply, which is slow
@@ -177,10 +180,18 @@ class PaidCall:
             if isinstance(error, StoreError):
                 self.meter.owe(self, work)
             raise
+        exposure = work.exposure if isinstance(work, Settle) else work.loss
+        if exposure or settled.shortfall:
+            self._log_loss(exposure, settled.shortfall)
         if self.meter.listener is not None:
             self.meter.listener(self, work, settled)
         self.measure = None  # it leads back here, and a circle is freed late
         return settled
+
+    def _log_loss(self, exposure: int, shortfall: int) -> None:
+        """Tell the operator, whose loss it is: base units, as in the statement."""
+        told = {"session": self.payer.session_id, "model": self.quoted.model}
+        _logger.info("a loss was booked", extra=told | {"exposure": exposure, "shortfall": shortfall})
 
 
 async def to_the_end(future: asyncio.Future[T]) -> T:

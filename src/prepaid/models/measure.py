@@ -11,6 +11,9 @@ from prepaid.records import ChatRequest, ModelEvent, TextDelta, ToolCall
 __all__ = ["BYTES_PER_TOKEN_LIKELY", "event_bytes", "likely_tokens", "request_bytes", "text_bytes"]
 
 BYTES_PER_TOKEN_LIKELY: Final = 4
+_SAMPLED_CHARACTERS: Final = 262_144
+_SAMPLES: Final = 16
+_SAMPLE_CHARACTERS: Final = 8_192
 _PIECE: Final = re.compile(
     r" ?[A-Z]?[a-z]{1,8}| ?[A-Z]{1,4}| ?[0-9]{1,3}| ?[!-/:-@\[-`{-~]{1,4}|\s+|[\x00-\x1f\x7f]"
 )
@@ -22,8 +25,13 @@ def likely_tokens(text: str) -> int:
     """The likely tokens of ``text`` in today's vocabularies: an estimate, for where nobody tells better.
 
     A token for every four bytes, or one for each short word where that is less: English has five bytes a
-    word, and who pays by our count must not pay above the truth (spec P3).
+    word, and who pays by our count must not pay above the truth (spec P3). Of a long text some pieces are
+    counted, so that nobody waits for it.
     """
+    if len(text) > _SAMPLED_CHARACTERS:
+        step = len(text) // _SAMPLES
+        sample = "".join(text[at : at + _SAMPLE_CHARACTERS] for at in range(0, step * _SAMPLES, step))
+        return -(-likely_tokens(sample) * len(text) // len(sample))
     by_bytes = -(-text_bytes(text) // BYTES_PER_TOKEN_LIKELY)
     plain = text if text.isascii() else text.encode("ascii", "ignore").decode()
     other_bytes = 0 if text.isascii() else text_bytes(text) - len(plain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from prepaid.errors import MayBill, ProviderError
@@ -42,6 +43,8 @@ class Attempt:
         self.limit = target.limit(order, call.granted)
         self.is_asked = False
         """Whether the request may have reached the provider."""
+        self.delivered = 0
+        """What that costs which the provider told or delivered before its own error, in base units."""
         self._started = time.monotonic()
         call.quoted = target.quoted
 
@@ -77,14 +80,11 @@ class Attempt:
 
         return await with_retries(asking, self.target.host.retries_max)
 
-    def exposure(self, reason: BaseException | None, charged: int = 0, delivered: int = 0) -> int:
-        """What the provider may bill beyond ``charged``, in base units, where ``reason`` ended the attempt.
-
-        ``delivered`` is what that costs which it told or delivered before its own error.
-        """
+    def exposure(self, reason: BaseException | None, charged: int = 0) -> int:
+        """What the provider may bill beyond ``charged``, in base units, where ``reason`` ended it."""
         if not self.is_asked or not self.target.info.is_billed:
             return 0
-        return exposure(reason, self.worst, charged=charged, delivered=delivered)
+        return exposure(reason, self.worst, charged=charged, delivered=self.delivered)
 
     def usage(self, told: Any, texts: list[str]) -> Usage:
         """What the answer came to: as the provider told it where that can be true, else by our own count."""
@@ -103,8 +103,15 @@ class Attempt:
         """What it comes to; what is available then is known when it is settled."""
         return self.target.receipt(usage, self.limit, self.call.granted)
 
+    def charged(self, usage: Usage) -> Usage:
+        """What of ``usage`` its customer pays: no more output than the limit that the provider was sent."""
+        most = self.limit * self.order.asked.choices
+        if not self.target.counts_tokens or usage.output_tokens <= most:
+            return usage
+        return replace(usage, output_tokens=most)
+
     def unpaid(self, usage: Usage, model: Any, told: Any) -> int:
-        """What the provider bills above the quoted price, in base units (spec P2).
+        """What the provider bills above what the customer is charged for ``usage``, in base units (spec P2).
 
         ``model`` is the one that it says has answered. Prices are compared, not names: a dated snapshot or a
         deployment is the same model. Where the provider tells its own cost, that is compared too.
@@ -112,17 +119,19 @@ class Attempt:
         target = self.target
         if not target.info.is_billed:
             return 0
-        cost, more = target.cost(usage), self.dearer_by(model, usage)
+        charged = target.cost(self.charged(usage))
+        dearer = self.dearer_by(model, usage)
+        more = target.cost(usage) - charged + dearer
         own_cost = told_cost_micros(told)
         if own_cost is not None and target.is_in_micro_dollars:
-            more = max(more, own_cost - cost)
+            more = max(more, own_cost - charged)
         if more:
             _logger.warning(
-                "upstream %s answered for %s as %s, which costs %d base units more than was quoted",
+                "upstream %s bills %d base units more for %s than was quoted; it answered as %s",
                 target.host.name,
+                more,
                 target.info.name,
                 str(model)[:80],
-                more,
             )
         return more
 

@@ -175,12 +175,12 @@ class ChatReader:
 
     def see(self, event: Body) -> tuple[str, bool]:
         """The output in a chunk, and whether the client gets it: not its usage, unless it asked for that."""
-        if event.get("error"):
-            raise refused_in_stream(self._upstream, event["error"], self._secret)
-        self._last = event
         text = self._answer.see(event)
         if text:
             self.texts.append(text)
+        if self._answer.error:
+            raise refused_in_stream(self._upstream, self._answer.error, self._secret)
+        self._last = event
         is_usage_only = not event.get("choices") and event.get("usage") is not None
         return text, self._asked.wants_usage or not is_usage_only
 

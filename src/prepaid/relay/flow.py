@@ -144,7 +144,7 @@ class Flow(Attempt):
 
     async def _source(self) -> AsyncGenerator[Head | bytes]:
         order, target = self.order, self.target
-        async with target.host.ask(order.api, self.body(), order.payer.owner) as reply:
+        async with target.host.ask(order, self.body()) as reply:
             check_event_stream(target.host.name, reply.content_type)
             try:
                 async with aclosing(self._read(reply)) as pieces:

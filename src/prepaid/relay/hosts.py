@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 from pydantic_core import to_json
@@ -12,7 +12,8 @@ from pydantic_core import to_json
 from prepaid.models.images import image_tokens_max
 from prepaid.models.measure import likely_tokens
 from prepaid.records import ModelInfo
-from prepaid.relay.wire import Body, WireApi
+from prepaid.relay.heavy import heavily
+from prepaid.relay.wire import Body
 
 if TYPE_CHECKING:  # it imports aiohttp, which only those who ask an upstream wait for
     from prepaid.models.upstream import Upstream
@@ -81,8 +82,8 @@ class Host(Protocol):
     def estimate_tokens(self, text: str) -> int:
         """The likely tokens of a text, for answers whose usage nobody tells."""
 
-    def ask(self, api: WireApi, body: Body, payer: str) -> AbstractAsyncContextManager[Reply]:
-        """Ask on behalf of ``payer``, which is no more than a name; leaving the block early drops the answer.
+    def ask(self, order: Order, body: Body) -> AbstractAsyncContextManager[Reply]:
+        """Ask ``body`` for an order; leaving the block early drops the answer.
 
         Raises:
             ProviderError: no answer came.
@@ -129,7 +130,15 @@ class UpstreamHost:
         """What the text likely is in today's vocabularies."""
         return likely_tokens(text)
 
-    def ask(self, api: WireApi, body: Body, payer: str) -> AbstractAsyncContextManager[Reply]:
+    @asynccontextmanager
+    async def ask(self, order: Order, body: Body) -> AsyncIterator[Reply]:
         """Over HTTP."""
         # Always written anew: with a name given twice, another parser might see another limit than we do.
-        return self.upstream.ask(api.path, to_json(body, inf_nan_mode="null"), model=self.model, payer=payer)
+        content = await heavily(lambda: _written(body)) if order.is_heavy else _written(body)
+        path, payer = order.api.path, order.payer.owner
+        async with self.upstream.ask(path, content, model=self.model, payer=payer) as reply:
+            yield reply
+
+
+def _written(body: Body) -> bytes:
+    return to_json(body, inf_nan_mode="null")

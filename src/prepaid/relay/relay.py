@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Self
+from typing import Any, Self
 
 from prepaid.errors import ChatNotFound, ProviderError
 from prepaid.meter import Meter, PaidCall, PlaceQueue, Replay
@@ -175,7 +175,8 @@ class AnswerStream:
                     async for piece in pieces:
                         yield piece
             except ProviderError as error:
-                call.exposure += flow.exposure(error, delivered=target.cost(flow.usage_delivered()))
+                flow.delivered = target.cost(flow.usage_delivered())
+                call.exposure += flow.exposure(error)
                 # Where the client has seen a part, another model cannot go on from there.
                 if flow.has_begun:
                     raise
@@ -199,11 +200,11 @@ class AnswerStream:
             await _give_up(call, reason, flow.exposure(reason))
             return
         turn = _turn(self._order, flow.message, flow.answering_ms) if flow.has_spoken else None
-        unpaid = flow.settled_unpaid(usage)
-        known = flow.target.cost(usage) + unpaid
+        charged, unpaid = flow.charged(usage), flow.settled_unpaid(usage)
+        known = flow.target.cost(charged) + unpaid
         exposure = 0 if flow.is_ended_by_leaving else flow.exposure(reason, charged=known)
         try:
-            await call.settle(usage, quoted=flow.target.quoted, turn=turn, unpaid=unpaid, exposure=exposure)
+            await call.settle(charged, quoted=flow.target.quoted, turn=turn, unpaid=unpaid, exposure=exposure)
         except Exception as failure:  # noqa: BLE001 -- a cancellation must stay one
             reason.add_note(f"Its hold is left to the sweep: {failure!r}")
 
@@ -213,19 +214,24 @@ async def _answered(attempt: Attempt) -> Relayed:
     order, target, call = attempt.order, attempt.target, attempt.call
     body = attempt.body()
 
-    async def ask() -> tuple[str, bytes]:
-        async with target.host.ask(order.api, body, order.payer.owner) as reply:
-            return reply.content_type, await reply.content()
+    async def ask() -> bytes:
+        async with target.host.ask(order, body) as reply:
+            return await reply.content()
 
-    content_type, content = await attempt.with_retries(ask)
-    reply = _parsed(target, content)
+    content = await attempt.with_retries(ask)
+    reply = event_json(target.host.name, content)
     texts = list(order.api.reply_texts(reply))
     told = reply.get("usage")
     usage = attempt.usage(told, texts)
+    error = _error_in(reply)
+    if error:  # some say so with status 200
+        attempt.delivered = 0 if told is None and not any(texts) else target.cost(usage)
+        raise refused_in_stream(target.host.name, error, target.host.secret)
     attempt.note_hidden_output(usage, texts)
-    relayed = Relayed(content, content_type, attempt.receipt(usage))
+    charged = attempt.charged(usage)
+    relayed = Relayed(content, "application/json", attempt.receipt(charged))
     settled = await call.settle(
-        usage,
+        charged,
         quoted=target.quoted,
         turn=_turn(order, order.api.reply_message(reply), attempt.answering_ms),
         response=relayed.kept() if call.is_keyed else None,
@@ -247,12 +253,13 @@ async def _settled_flow(flow: Flow) -> AsyncGenerator[Head | bytes | Receipt]:
             yield piece
     assert head is not None, "a flow begins with its head, or raises"
     usage = flow.settled_usage()
+    charged = flow.charged(usage)
     response = None
     if call.is_keyed:
-        kept = Relayed(b"".join([*seen, flow.tail]), head.content_type, flow.receipt(usage))
+        kept = Relayed(b"".join([*seen, flow.tail]), head.content_type, flow.receipt(charged))
         response = kept.kept()
     settled = await call.settle(
-        usage,
+        charged,
         quoted=flow.target.quoted,
         turn=_turn(flow.order, flow.message, flow.answering_ms),
         response=response,
@@ -261,19 +268,18 @@ async def _settled_flow(flow: Flow) -> AsyncGenerator[Head | bytes | Receipt]:
     )
     call.measure = None
     yield flow.tail
-    yield replace(flow.receipt(usage), available=settled.available)
+    yield replace(flow.receipt(charged), available=settled.available)
 
 
 def _affordable(targets: list[Target], call: PaidCall) -> Iterator[Target]:
     return (target for target in targets if call.granted >= target.quoted.minimum)
 
 
-def _parsed(target: Target, content: bytes) -> Body:
-    name = target.host.name
-    reply = event_json(name, content)
-    if reply.get("error"):  # some say so with status 200
-        raise refused_in_stream(name, reply["error"], target.host.secret)
-    return reply
+def _error_in(reply: Body) -> Any:
+    """The provider's own error, in a whole reply or in one of its choices."""
+    choices = reply.get("choices")
+    parts = [reply, *(choices if type(choices) is list else ())]
+    return next((part["error"] for part in parts if type(part) is dict and part.get("error")), None)
 
 
 def _turn(order: Order, said: Message, answering_ms: int) -> Turn | None:

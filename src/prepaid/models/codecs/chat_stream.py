@@ -23,6 +23,8 @@ class ChatStream:
         """Why the first choice ended."""
         self.hides_output = False
         """Whether there is output that cannot be read."""
+        self.error: Any = None
+        """The provider's own error, of a choice or of all."""
         self.call_characters = 0
         """Of the first choice's tool calls together."""
         self._open = set(range(choices))
@@ -63,6 +65,7 @@ class ChatStream:
             self.usage = told
         if self.model is None and type(chunk.get("model")) is str:
             self.model = chunk["model"]
+        self.error = chunk.get("error") or self.error
         choices = chunk.get("choices")
         if not choices:
             return ""
@@ -83,6 +86,7 @@ class ChatStream:
             self._open.discard(index)
             if index == 0:
                 self.reason = str(reason)
+        self.error = choice.get("error") or self.error
         delta = choice.get("delta")
         if type(delta) is not dict:
             delta = choice.get("message")

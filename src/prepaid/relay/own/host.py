@@ -54,12 +54,12 @@ class OwnHost:
         return self._model.estimate_tokens(text)
 
     @asynccontextmanager
-    async def ask(self, api: WireApi, body: Body, payer: str) -> AsyncIterator[Reply]:  # noqa: ARG002 -- it never fails for others
+    async def ask(self, order: Order, body: Body) -> AsyncIterator[Reply]:
         """The model's answer, in OpenAI's words."""
-        if api.path == "/embeddings":
+        if order.api.path == "/embeddings":
             yield _Written(embeddings(cast("EmbeddingModel", self._model), body))
             return
-        yield _Spoken(self._speaking, api, chat_request(api, body), body)
+        yield _Spoken(self._speaking, order.api, chat_request(order.api, body), body)
 
     async def _speaking(self, request: ChatRequest) -> AsyncGenerator[ModelEvent]:
         async with aclosing(guarded(self._model, request)) as events:
