@@ -15,7 +15,7 @@ h  the provider is asked for one answer, and once more for each model that is fa
 i  where output was seen, a provider is left with its client; where it may still tell what it came to, it is not;
 j  what was told of a whole answer and is plausible is what is charged.
 
-All amounts may be a unit off where something was rounded up.
+All amounts may be a unit off where something was rounded up, and a fifth where only a sum of tokens was told.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ import math
 from dataclasses import dataclass
 
 from matrix.callers import Books, Seen, is_charged_by_input
-from matrix.cells import BACKED, TOGETHER, UNBILLED, After, Answerer, Ending
+from matrix.cells import BACKED, TOGETHER, UNBILLED, After, Answerer, Ending, Told
 from matrix.scripts import Run
 
 ABOVE_DELIVERED_MAX = 1.1
 ROUNDING = 2
 """Of two counts: a text in, and one out."""
+OF_A_SUM = 0.2
+"""Where only the sum of input and output is told, which of them is dearer is shared by our own count."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def _a_nothing_is_unexplained(run: Run, seen: Seen, books: Books) -> str:
     billed, explained = run.tally.billed, books.charged + books.booked
     return (
         ""
-        if billed <= explained + 1
+        if billed <= explained + 1 + _of_a_sum(run)
         else f"billed {billed}, explained {books.charged} + {books.booked} booked"
     )
 
@@ -154,7 +156,19 @@ def _j_what_was_told_is_charged(run: Run, seen: Seen, books: Books) -> str:
         return ""
     into, out = run.told
     right = run.tally.price(into, 0 if is_charged_by_input(run.cell) else out)
-    return "" if abs(books.charged - right) <= ROUNDING else f"told {right}, charged {books.charged}"
+    return (
+        ""
+        if abs(books.charged - right) <= ROUNDING + _of_a_sum(run)
+        else f"told {right}, charged {books.charged}"
+    )
+
+
+def _of_a_sum(run: Run) -> float:
+    """How far the charge may be off because only a sum was told."""
+    is_shared = (
+        run.cell.told is Told.TOTAL_ONLY and run.told is not None and not is_charged_by_input(run.cell)
+    )
+    return OF_A_SUM * run.tally.price(*run.told) if is_shared else 0
 
 
 _CHECKS = (
