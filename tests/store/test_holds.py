@@ -95,6 +95,26 @@ async def test_what_costs_more_than_its_hold_is_our_loss(session):
     assert session.reads.losses(SESSION) == 30
 
 
+async def test_what_nobody_pays_is_booked_with_what_is_paid(session):
+    """Spec P2, P3: what the provider bills above the price, and what it may bill beyond the answer."""
+    await session.submit(hold(100, "k"))
+    work = settle(130, "k", model="m", unpaid=7, exposure=11)
+    settled = await session.submit(work)
+    assert settled == Settled("k", captured=100, released=0, shortfall=37, available=900)
+    assert kinds(session) == ["fund 1000", "capture 100", "shortfall 37", "exposure 11"]
+    assert [line.model for line in session.reads.transfers(SESSION)[-2:]] == ["m", "m"]
+    assert session.reads.losses(SESSION) == 48
+    assert await session.submit(work) == settled
+    assert session.reads.losses(SESSION) == 48
+
+
+async def test_an_exposure_alone_leaves_a_line(session):
+    await session.submit(hold(100, "k"))
+    await session.submit(settle(0, "k", model="m", exposure=5))
+    assert kinds(session) == ["fund 1000", "exposure 5"]
+    assert balance(session) == (1_000, 0, 0, 0)
+
+
 async def test_losses_without_bound_can_be_told(session):
     """Nothing bounds what a provider bills, so the sum may leave SQL's integers."""
     for key in "ab":

@@ -150,6 +150,43 @@ def test_an_hour_in_the_cache_may_have_a_price_of_its_own():
     assert (price.per_search, price.searches_max) == (10_000, 1)
 
 
+@pytest.mark.parametrize(
+    ("asked", "answered", "cost"),
+    [
+        ("gpt-4o", "gpt-4o", None),
+        ("gpt-4o", "gpt-4o-2024-08-06", (2_500_000, 2_500_000)),  # a dated snapshot at the same price
+        ("gpt-4o", "gpt-4o-2024-05-13", (2_500_000, 5_000_000)),  # one that is dearer
+        ("gpt-4o", "gpt-4o-mini", (2_500_000, 150_000)),
+        ("gpt-4o", "my-deployment", None),  # nobody knows its price
+        ("gpt-4o", "cheap", (2_500_000, 1_000_000)),
+        ("cheap", "dear", (1_000_000, 100_000_000)),
+        ("cheap", "behind", (1_000_000, 7_000_000)),
+        ("cheap", "gpt-4o", (1_000_000, 2_500_000)),
+        ("discounted", "gpt-4o-mini-2024-07-18", None),
+    ],
+)
+def test_the_model_that_answered_is_compared_by_price(asked, answered, cost):
+    """Spec P2: own prices with own ones, the book's with the book's; a discount of one's own is no alarm."""
+    served = OPENAI | {
+        "models": ("gpt-4o", "gpt-4o-mini", "cheap", "dear"),
+        "prefix": "up/",
+        "provider": "openai",
+    }
+    prices = {
+        "cheap": {"input_per_million": "1", "output_per_million": "2"},
+        "dear": {"input_per_million": "100", "output_per_million": "200"},
+        "up/behind": {"input_per_million": "7", "output_per_million": "7"},
+    }
+    if asked == "discounted":
+        asked, prices["gpt-4o-mini"] = (
+            "gpt-4o-mini",
+            {"input_per_million": "0.01", "output_per_million": "0.01"},
+        )
+        cost = (150_000, 150_000)
+    found = catalogue(upstreams={"openai": served}, prices=prices).compared_prices(asked, "openai", answered)
+    assert cost == (found and tuple(price.tiers[0].input_per_million for price in found))
+
+
 def test_prices_in_the_settings_come_first():
     own = {
         "gpt-4o-mini": {

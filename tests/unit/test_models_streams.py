@@ -244,6 +244,13 @@ def test_a_tool_s_input_and_its_name_count():
     assert len(seen) == len("fin")
 
 
+def test_an_error_of_a_choice_is_the_answer_s():
+    """OpenRouter puts it there; what came with it counts."""
+    answer = ChatStream()
+    assert answer.see({"choices": [{"delta": {"content": "a"}, "error": {"message": "no"}}]}) == "a"
+    assert answer.error == {"message": "no"}
+
+
 def test_reasoning_is_known_to_be_hidden():
     chat, response = ChatStream(), ResponsesStream()
     chat.see({"choices": [{"delta": {"role": "assistant", "content": "a"}}]})
@@ -268,6 +275,17 @@ def test_our_own_count_is_near_and_never_above_a_token_in_four_bytes(text, token
 @given(st.text())
 def test_our_own_count_is_bounded_and_counts_something(text):
     assert bool(text) <= likely_tokens(text) <= -(-text_bytes(text) // 4)
+
+
+@given(
+    st.sampled_from(["word ", "नमस्ते ", "x = {1: 2}\n", "The quick brown fox. "]), st.integers(20_000, 40_000)
+)
+def test_a_long_text_is_counted_by_pieces(text, times):
+    """Nobody waits for 32 MB: what is counted of it is as much as what is not."""
+    whole = sum(likely_tokens(text * 1_000) for _ in range(times // 1_000)) + likely_tokens(
+        text * (times % 1_000)
+    )
+    assert abs(likely_tokens(text * times) - whole) <= whole // 20
 
 
 @given(st.text(), st.text())
