@@ -35,8 +35,6 @@ SEARCHES_MAX: Final = 10_000
 TOKEN_BYTES_MAX: Final = 128
 """No token of a known vocabulary is longer in UTF-8; the longest of OpenAI's are 128 spaces."""
 
-OVERSHOOT_TOKENS: Final = 1_000
-"""Twice an answer's limit and so many tokens more are believed: some do not limit reasoning."""
 
 HIDDEN_TIMES: Final = 2
 HIDDEN_MORE: Final = 50
@@ -85,6 +83,10 @@ _BY_DURATION: Final = ("cache_creation", "cache_creation_token_details")
 """Anthropic's object, and LiteLLM's in the details."""
 _FOR_MINUTES, _FOR_AN_HOUR = "ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"
 
+_OUTPUT_DETAILS: Final = frozenset({"completion_tokens_details", "output_tokens_details"})
+_PLAIN_DETAILS: Final = {"cached_tokens", "audio_tokens", "text_tokens", "image_tokens"}
+"""What OpenAI tells; whatever else is there is looked at closely."""
+
 _SEARCHES: Final[tuple[_Path, ...]] = (
     ("server_tool_use", "web_search_requests"),  # Anthropic, LiteLLM
     ("server_tool_use_details", "web_search_requests"),  # OpenRouter
@@ -125,15 +127,43 @@ def read_usage(
 
     ``floor_output_tokens`` is what was delivered at the very least (``least_output_tokens``, never an
     estimate): less output than that cannot be. ``output_tokens_max`` is what the request allowed, for all
-    choices together: more than twice that and ``OVERSHOOT_TOKENS`` is not plausible, and counted by us
-    instead. Leave it out where a hold limits the charge: what is billed beyond is then booked as shortfall.
+    choices together: more than that is not read out of a total. Where the provider tells it itself, it is
+    believed: who pays for it is the caller's to say.
     """
+    plain = _plain(told, names, counted, floor_output_tokens)
+    if plain is not None:
+        return ReadUsage(plain)
     if type(told) is not dict:
         what = "no usage was told" if told is None else f"usage is {_shown(told)}"
         return ReadUsage(counted, what, is_told=False)
     reader = _Reader(told, names, counted, floor_output_tokens, output_tokens_max)
     usage = reader.usage()
     return ReadUsage(usage, "; ".join(reader.odd), reader.is_told)
+
+
+def _plain(told: Any, names: UsageFields, counted: Usage, floor: int) -> Usage | None:
+    """The usage where nothing is odd or unusual about it, which is nearly always; ``None``: look closer."""
+    if type(told) is not dict or names.output is None:
+        return None
+    if not told.keys() <= {names.input, names.output, "total_tokens", names.details, *_OUTPUT_DETAILS}:
+        return None
+    into, out = told.get(names.input), told.get(names.output)
+    cached = _plain_cached(told.get(names.details))
+    if type(into) is not int or type(out) is not int or type(cached) is not int:
+        return None
+    is_plausible = max(cached, 1) <= into <= USAGE_TOKENS_MAX and max(floor, 1) <= out <= USAGE_TOKENS_MAX
+    if not is_plausible or cached < 0 or told.get("total_tokens", into + out) != into + out:
+        return None
+    return Usage(into, out, cached, 0, counted.input_bytes, counted.output_bytes, searches=counted.searches)
+
+
+def _plain_cached(details: Any) -> Any:
+    """The cached tokens in OpenAI's details; ``None`` where these hold more than OpenAI's."""
+    if details is None:
+        return 0
+    if type(details) is not dict or not details.keys() <= _PLAIN_DETAILS:
+        return None
+    return details.get("cached_tokens", 0)
 
 
 def least_output_tokens(output_bytes: int) -> int:
@@ -174,7 +204,7 @@ class _Reader:
         self._names = names
         self._counted = counted
         self._floor = floor
-        self._output_max = None if output_max is None else 2 * output_max + OVERSHOOT_TOKENS
+        self._output_max = USAGE_TOKENS_MAX if output_max is None else output_max
 
     def usage(self) -> Usage:
         """All parts together."""
@@ -231,14 +261,14 @@ class _Reader:
             return into, out
         self.is_told = True
         hides_output = total > (into + out) * HIDDEN_TIMES + HIDDEN_MORE
-        if into < total and (into <= out or (out and hides_output)):
+        if out and into < total and (into <= out or hides_output):
             return into, total - into
         return total - min(out, total), min(out, total)
 
     def _missing_output(self, total: int | None, told_input: int) -> int:
         """What the total leaves for it, if that can be; else our own count."""
         rest = (total or 0) - told_input
-        return rest if rest > 0 and self._is_output(rest) else self._counted.output_tokens
+        return rest if 0 < rest <= self._output_max and self._is_output(rest) else self._counted.output_tokens
 
     def _missing_input(self, total: int | None, told_output: int) -> int:
         rest = (total or 0) - told_output
@@ -249,7 +279,7 @@ class _Reader:
         rest = total - told_input - told_output
         if rest > 0 and rest == beside:
             return told_input + beside, told_output
-        if rest > 0 and self._is_output(told_output + rest):
+        if rest > 0 and told_output + rest <= self._output_max:
             return told_input, told_output + rest
         if rest and total:
             self.odd.append(f"total_tokens is {total} with {told_input} in and {told_output} out")
@@ -270,17 +300,12 @@ class _Reader:
         if count is None or self._is_output(count):
             return count
         about = self._counted.output_tokens
-        self.odd.append(f"{name} is {count} with about {about} delivered and {self._allowed()} allowed")
+        self.odd.append(f"{name} is {count} with about {about} delivered")
         return None
 
     def _is_output(self, count: int) -> bool:
-        """Whether so much output can be."""
-        if count == 0 and self._counted.output_tokens:
-            return False
-        return self._floor <= count and (self._output_max is None or count <= self._output_max)
-
-    def _allowed(self) -> str:
-        return "any" if self._output_max is None else f"at most {self._output_max}"
+        """Whether so little output can be."""
+        return count >= self._floor and not (count == 0 and self._counted.output_tokens)
 
     def _name_of(self, name: str, others: tuple[str, ...]) -> str:
         """The name under which it is told: the API's own, where several are."""

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from prepaid.errors import MayBill, ProviderError
 from prepaid.meter import PaidCall, exposure
-from prepaid.models.measure import text_bytes
+from prepaid.models.measure import BYTES_PER_TOKEN_LIKELY, text_bytes
 from prepaid.models.retrying import with_retries
 from prepaid.models.usage import least_output_tokens, read_usage, told_cost_micros
 from prepaid.records import Usage
@@ -91,10 +91,13 @@ class Attempt:
         target, names = self.target, self.order.api.usage
         floor = least_output_tokens(sum(map(text_bytes, texts)))
         # Counting takes time and is hardly ever needed: at first, to know that there was something is enough.
-        read = read_usage(told, names, Usage(1, min(floor, 1)), floor_output_tokens=floor)
+        most = self.limit * self.order.asked.choices if target.counts_tokens else None
+        read = read_usage(
+            told, names, Usage(1, min(floor, 1)), floor_output_tokens=floor, output_tokens_max=most
+        )
         if read.repaired:
             counted = target.counted(self.order, texts, self.call.granted)
-            read = read_usage(told, names, counted, floor_output_tokens=floor)
+            read = read_usage(told, names, counted, floor_output_tokens=floor, output_tokens_max=most)
             if told is not None:
                 target.host.note_odd_usage(read.repaired)
         return target.with_bytes(read.usage, texts)
@@ -146,5 +149,5 @@ class Attempt:
         """Remember a model that bills output which it does not show."""
         host = self.target.host
         if not host.hides_output:
-            shown = host.estimate_tokens("".join(texts))
+            shown = sum(map(text_bytes, texts)) // BYTES_PER_TOKEN_LIKELY
             host.hides_output = usage.output_tokens > shown * _HIDDEN_TIMES + _HIDDEN_MORE
