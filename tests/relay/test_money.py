@@ -362,3 +362,19 @@ async def test_one_payers_failures_leave_the_others_alone(open_counter, fake):
     with pytest.raises(UpstreamUnavailable):
         await counter.ask(bad)
     counter.desk.check(bad, spent=0)
+
+
+async def test_who_has_left_is_not_answered_by_a_fallback(open_counter, fake, other):
+    """Spec P3: what is read on without its client is that one answer, or none."""
+    counter = open_counter(fallbacks={"fast": ("other",)})
+    payer = await counter.desk.payer(10_000)
+    fake.next(Behaviour(is_gated=True, status=500))
+    stream = counter.relay.stream(counter.order(payer, stream=True))
+    reading = asyncio.create_task(anext(stream))
+    await until(lambda: fake.served == 1)
+    assert stream.leave()
+    fake.gate.set()
+    with pytest.raises(ProviderError):
+        await reading
+    assert other.served == 0
+    counter.desk.check(payer, spent=0)

@@ -43,6 +43,8 @@ class Attempt:
         self.limit = target.limit(order, call.granted)
         self.is_asked = False
         """Whether the request may have reached the provider."""
+        self.is_left = False
+        """Whether nobody waits for the answer any more."""
         self.delivered = 0
         """What that costs which the provider told or delivered before its own error, in base units."""
         self._started = time.monotonic()
@@ -76,6 +78,7 @@ class Attempt:
                 return await ask()
             except ProviderError as error:
                 self.is_asked = error.may_bill is not MayBill.NOTHING
+                error.can_resend = error.can_resend and not self.is_left
                 raise
 
         return await with_retries(asking, self.target.host.retries_max)

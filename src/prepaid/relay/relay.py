@@ -136,14 +136,16 @@ class AnswerStream:
         """Stop, and settle what was told or delivered."""
         await self._pieces.aclose()
 
-    @property
-    def is_to_be_finished(self) -> bool:
-        """Whether it should be read to its end though nobody listens any more (spec P3).
+    def leave(self) -> bool:
+        """Say that nobody listens any more; whether the answer should be read to its end all the same.
 
-        Where output is visible, who leaves pays for what was delivered. Where it is hidden, or has not begun,
-        only the end of the answer tells what it cost.
+        Where output is visible, who leaves pays for what was delivered: close it. Where it is hidden, or has
+        not begun, only the end of the answer tells what it cost (spec P3). Nobody else is asked then.
         """
-        return self._flow is not None and self._flow.is_hidden
+        if self._flow is None or not self._flow.is_hidden:
+            return False
+        self._flow.is_left = True
+        return True
 
     async def _paid(self) -> AsyncGenerator[Head | bytes | Receipt]:
         order, relay = self._order, self._relay
@@ -178,7 +180,7 @@ class AnswerStream:
                 flow.delivered = target.cost(flow.usage_delivered())
                 call.exposure += flow.exposure(error)
                 # Where the client has seen a part, another model cannot go on from there.
-                if flow.has_begun:
+                if flow.has_begun or flow.is_left:
                     raise
                 failure = error
             else:

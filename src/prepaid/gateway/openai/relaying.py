@@ -85,7 +85,7 @@ async def _stream(request: Request, parts: Parts, order: Order) -> None:
     def leave(_: asyncio.Task[None]) -> None:
         if request.is_ended:
             return
-        if stream.is_to_be_finished:
+        if stream.leave():
             limits.append(loop.call_later(parts.settings.gateway.drain_seconds, task.cancel))
         else:
             task.cancel()
