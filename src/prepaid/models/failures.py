@@ -178,7 +178,6 @@ def log_failure(upstream: str, error: ProviderError, model: str = "") -> None:
         extra={
             "upstream": upstream,
             "model": model,
-            "request_id": request_id.get(),
             "error": error.code,
             "may_bill": error.may_bill.value,
         },
