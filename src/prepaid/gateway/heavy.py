@@ -21,34 +21,26 @@ from prepaid.errors import (
     SessionAlreadyClosed,
     SessionExpired,
     SessionPaused,
-    ValueTooLarge,
 )
 from prepaid.gateway.asgi import Request
 from prepaid.gateway.limits import Slot
 from prepaid.meter import Payer
 from prepaid.records import Account, ModelInfo, SessionState
-from prepaid.relay import HEAVY_BYTES, heavily
+from prepaid.relay import HEAVY_BYTES, check_structure, heavily
 from prepaid.sessions.workspace import Workspace
 
-__all__ = ["Heavy", "announces_much", "check_structure", "is_heavy"]
+__all__ = ["Heavy", "announces_much", "is_heavy"]
 
 T = TypeVar("T")
-
-_BYTES_A_VALUE: Final = 16
-"""Of numbers and marks, on average at most: numbers of thousands of digits cost as much as many."""
 
 _LIGHT_BYTES: Final = 8_192
 _OBJECTS_LIGHT: Final = 500
 """A body that is not long, but of nothing else than small objects, is heavy."""
 
-_VALUES_A_CONTAINER: Final = 4
-"""What a list costs to make, to look after and to forget, in numbers."""
-
 _BYTES_A_SLOT: Final = 256 * 1024
 _VALUES_A_SLOT: Final = 4_000
 """A request with a long body takes the room of several: as many as it has of these."""
 
-_BLANKS: Final = b" \t\r\n"
 _PRICES_KEPT: Final = 256
 
 
@@ -63,34 +55,6 @@ def announces_much(request: Request) -> bool:
 def is_heavy(raw: bytes) -> bool:
     """Whether to read a body takes so long that nobody else should wait for it."""
     return len(raw) > HEAVY_BYTES or (len(raw) > _LIGHT_BYTES and raw.count(b"{") > _OBJECTS_LIGHT)
-
-
-def check_structure(raw: bytes, values_max: int) -> int:
-    """Refuse JSON of too many parts, before a parser makes objects of them; else how many there are.
-
-    A name or a value counts one, a list or an object four more, and what stands in texts nothing, however
-    long they are. Exact for what is JSON, and for as much of anything else as a parser would read.
-
-    Raises:
-        ValueTooLarge: there are more than ``values_max``, or numbers as long as so many.
-    """
-    bare = raw
-    if b"\\" in raw:  # only texts have them: without what they escape, the quotes left are texts' own
-        bare = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
-    _check_count(bare.count(b'"') // 2, values_max)  # every text is a name or a value
-    outside = b"".join(bare.split(b'"')[::2])
-    count = outside.count(b",") + outside.count(b":")
-    count += _VALUES_A_CONTAINER * (outside.count(b"{") + outside.count(b"["))
-    _check_count(count, values_max)
-    size, limit = len(outside.translate(None, _BLANKS)), values_max * _BYTES_A_VALUE
-    if size > limit:
-        raise ValueTooLarge("the request's body without its texts (body_values_max)", size, limit)
-    return count
-
-
-def _check_count(count: int, values_max: int) -> None:
-    if count > values_max:
-        raise ValueTooLarge("the request's body (body_values_max)", count, values_max, "values")
 
 
 class Heavy:
