@@ -69,7 +69,6 @@ async def test_data_of_chunks_passes_byte_by_byte(counter, fake, line_end):
         'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n'
         "data: [DONE]\n\n"
     )
-    assert b": waiting\n\n" in answered.content
     counter.desk.check(payer, spent=3 + 2)
 
 
@@ -157,8 +156,8 @@ async def test_a_prefix_is_taken_off(open_counter, fake):
         ({}, {"max_tokens": 64}),
         ({"max_tokens": None}, {"max_tokens": 64}),
         ({"max_tokens": 7}, {"max_tokens": 7}),
-        ({"max_completion_tokens": 7}, {"max_completion_tokens": 7}),
-        ({"max_completion_tokens": 9, "max_tokens": 7}, {"max_completion_tokens": 7, "max_tokens": 7}),
+        ({"max_completion_tokens": 7}, {"max_tokens": 7}),  # in the field that the upstream reads
+        ({"max_completion_tokens": 9, "max_tokens": 7}, {"max_tokens": 7}),
         ({"max_tokens": 5000}, {"max_tokens": 1000}),
     ],
 )
@@ -169,6 +168,16 @@ async def test_the_limit_that_was_quoted_is_what_the_upstream_is_told(counter, f
     told = fake.requests[0]
     names = ("max_tokens", "max_completion_tokens")
     assert {name: told[name] for name in names if told.get(name) is not None} == sent
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+async def test_openai_is_sent_the_limit_as_its_client_named_it(open_counter, fake, field):
+    """It knows both, and refuses either for some models."""
+    counter = open_counter(upstreams={"fast": {"provider": "openai"}})
+    payer = await counter.desk.payer(10_000)
+    await counter.ask(payer, **{field: 7})
+    assert fake.requests[0][field] == 7
+    assert len(fake.requests[0].keys() & {"max_tokens", "max_completion_tokens"}) == 1
 
 
 async def test_an_upstream_may_call_the_limit_otherwise(open_counter, fake):

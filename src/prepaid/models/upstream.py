@@ -68,8 +68,10 @@ class Upstream:
         self.circuit = Circuit(
             name, settings.circuit_failures, settings.circuit_seconds, settings.circuit_payers
         )
-        self.hiding_models: set[str] = set()
-        """Models that were seen to bill output which they do not show."""
+        self.limit_field: str | None = settings.output_limit_field or "max_tokens"
+        """Where a chat completion has its output limit; ``None`` where it knows both fields."""
+        self.hides_output: dict[str, bool] = {}
+        """Whether a model was seen to bill output which it does not show."""
         self.odd_usages = 0
         """How often it told a usage that cannot be."""
         self._session: aiohttp.ClientSession | None = None

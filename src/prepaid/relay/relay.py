@@ -182,7 +182,7 @@ class AnswerStream:
                     async for piece in pieces:
                         yield piece
             except ProviderError as error:
-                flow.delivered = target.cost(flow.usage_delivered())
+                flow.delivered = flow.failed_with()
                 call.exposure += flow.exposure(error)
                 # Where the client has seen a part, another model cannot go on from there.
                 if flow.has_begun or flow.is_left:
@@ -232,7 +232,8 @@ async def _answered(attempt: Attempt) -> Relayed:
     read = partial(_read, attempt, content)
     reply, texts, usage = await heavily(read) if is_large(content) else read()
     told = reply.get("usage")
-    attempt.note_hidden_output(usage, texts)
+    if told is not None:
+        attempt.note_hidden_output(usage, texts, told)
     charged = attempt.charged(usage)
     relayed = Relayed(content, "application/json", attempt.receipt(charged))
     settled = await call.settle(
@@ -240,7 +241,7 @@ async def _answered(attempt: Attempt) -> Relayed:
         quoted=target.quoted,
         turn=_turn(order, order.api.reply_message(reply), attempt.answering_ms),
         response=relayed.kept() if call.is_keyed else None,
-        unpaid=attempt.unpaid(usage, reply.get("model"), told),
+        unpaid=attempt.unpaid(usage, (reply.get("model"),), told),
     )
     return relayed.settled(settled.available)
 
@@ -269,7 +270,7 @@ async def _settled_flow(flow: Flow) -> AsyncGenerator[Head | bytes | Receipt]:
         turn=_turn(flow.order, flow.message, flow.answering_ms),
         response=response,
         unpaid=flow.settled_unpaid(usage),
-        exposure=flow.cut_exposure(usage),
+        exposure=flow.cut_exposure(),
     )
     call.measure = None
     yield TAIL
@@ -295,9 +296,9 @@ def _read(attempt: Attempt, content: bytes) -> tuple[Body, list[str], Usage]:
     if not error and type(reply.get(api.reply_field)) is not list:
         raise ProviderResponseInvalid(f"Upstream {host.name!r} did not answer with {api.reply_field!r}.")
     texts = list(api.reply_texts(reply))
-    usage = attempt.usage(told, texts)
+    usage = attempt.usage(told, texts, api.reply_least(reply))
     if error:  # some say so with status 200
-        attempt.delivered = 0 if told is None and not any(texts) else attempt.target.cost(usage)
+        attempt.delivered = attempt.target.cost(usage) + attempt.dearer_by((reply.get("model"),), usage)
         raise refused_in_stream(host.name, error, host.secret)
     return reply, texts, usage
 

@@ -88,7 +88,7 @@ class ResponsesApi:
         form = body.get("text")
         yield from schema_texts(form.get("format") if type(form) is dict else None)
 
-    def sent(self, body: Body, model: str, limit: int, limit_field: str) -> Body:  # noqa: ARG002 -- it has one name here
+    def sent(self, body: Body, model: str, limit: int, limit_field: str | None) -> Body:  # noqa: ARG002 -- it has one name here
         """The request as an upstream gets it."""
         return {**body, "model": model, "max_output_tokens": limit}
 
@@ -96,6 +96,11 @@ class ResponsesApi:
         """All output in a whole reply."""
         for item in _output(reply):
             yield item_output(item)
+
+    def reply_least(self, reply: Body) -> int:
+        """Characters of messages and tools' arguments."""
+        message = self.reply_message(reply)
+        return len(message.text) + sum(len(call.arguments) for call in message.tool_calls)
 
     def reply_message(self, reply: Body) -> Message:
         """Its texts and the calls of tools."""
@@ -154,9 +159,19 @@ class ResponsesReader:
         return self._answer.usage
 
     @property
-    def model(self) -> str | None:
-        """Which model has answered, as the upstream says."""
-        return self._answer.model
+    def models(self) -> list[str]:
+        """Which models have answered, as the upstream says."""
+        return self._answer.models
+
+    @property
+    def is_answer(self) -> bool:
+        """There was a response."""
+        return bool(self._answer.response) or self.least_characters > 0
+
+    @property
+    def least_characters(self) -> int:
+        """Of output in fields that are known to hold nothing else."""
+        return self._answer.least_characters
 
     @property
     def is_ended(self) -> bool:

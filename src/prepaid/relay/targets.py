@@ -77,16 +77,14 @@ class Target:
         # Where bytes are paid: a token has one at least.
         return min(pricing.affordable_output(self.quoted, granted) // choices, self.tokens_max)
 
-    def counted(self, order: Order, output: list[str], granted: int) -> Usage:
-        """The usage of this output by our own count, never above what a hold of ``granted`` pays for."""
+    def counted(self, order: Order, output: list[str]) -> Usage:
+        """The usage of this output by our own count."""
         estimate = self.host.estimate_tokens
         tokens = sum(estimate(text) for text in order.api.texts(order.body))
         tokens += sum(likely_image_tokens(self.info, image) for image in order.asked.images)
-        spoken = estimate("".join(output))
         if self.counts_tokens:
             tokens = min(tokens, self.quoted.input_units)
-            spoken = min(spoken, pricing.affordable_output(self.quoted, granted))
-        return self.with_bytes(Usage(tokens, spoken), output)
+        return self.with_bytes(Usage(tokens, estimate("".join(output))), output)
 
     def with_bytes(self, usage: Usage, output: list[str]) -> Usage:
         """``usage`` with the bytes that we counted, where they are what is paid for."""

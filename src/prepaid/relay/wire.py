@@ -89,8 +89,16 @@ class Reader(Protocol):
         """As the upstream told it last; ``None`` where it has not."""
 
     @property
-    def model(self) -> str | None:
-        """Which model has answered, as the upstream says."""
+    def models(self) -> list[str]:
+        """Which models have answered, as the upstream says."""
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether there was any part of an answer of this API."""
+
+    @property
+    def least_characters(self) -> int:
+        """Of output in fields that are known to hold nothing else."""
 
     @property
     def is_ended(self) -> bool:
@@ -140,11 +148,14 @@ class WireApi(Protocol):
     def texts(self, body: Body) -> Iterator[str]:
         """The texts of a request, as prices per byte count them."""
 
-    def sent(self, body: Body, model: str, limit: int, limit_field: str) -> Body:
+    def sent(self, body: Body, model: str, limit: int, limit_field: str | None) -> Body:
         """The request as an upstream gets it: its name for the model, and a limit that the hold pays for."""
 
     def reply_texts(self, reply: Body) -> Iterator[str]:
         """All output in a whole reply."""
+
+    def reply_least(self, reply: Body) -> int:
+        """Characters of a whole reply's output in fields that are known to hold nothing else."""
 
     def reply_message(self, reply: Body) -> Message:
         """The answer of a whole reply, to be kept in a chat."""

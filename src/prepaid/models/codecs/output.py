@@ -19,7 +19,7 @@ _MARKS: Final = frozenset(
 """Keys whose text names, marks or encrypts something and is no output itself."""
 
 _NOT_OUTPUT: Final = frozenset(
-    {"role", "annotations", "citations", "images", "audio", "tool_call_id", "name"}
+    {"role", "annotations", "citations", "images", "audio", "tool_call_id", "name", "provider"}
 )
 """Fields of a message that hold no text of the model's."""
 
@@ -32,7 +32,7 @@ def output_of(message: dict[str, Any]) -> str:
     text = ""
     beside = ""
     for name, value in message.items():
-        if not value or name in _NOT_OUTPUT:
+        if not value or name in _NOT_OUTPUT or _is_mark(name):
             continue
         if name in _SAID:
             text += value if type(value) is str else "".join(strings_in(value))
@@ -77,7 +77,7 @@ def strings_in(value: Any) -> Iterator[str]:
         elif type(found) is list:
             waiting += reversed(found)
         elif type(found) is dict:
-            waiting += [each for name, each in reversed(found.items()) if name not in _MARKS]
+            waiting += [each for name, each in reversed(found.items()) if not _is_mark(name)]
 
 
 def shows_hidden_output(message: dict[str, Any]) -> bool:
@@ -87,6 +87,10 @@ def shows_hidden_output(message: dict[str, Any]) -> bool:
         type(each) is dict and (each.get("data") or each.get("type") == "redacted_thinking")
         for each in details
     )
+
+
+def _is_mark(name: str) -> bool:
+    return name in _MARKS or "signature" in name or "cited" in name or "citation" in name
 
 
 def _call_texts(calls: Any) -> Iterator[str]:
