@@ -241,8 +241,8 @@ class UpstreamSettings(Section):
     bytes_per_token: Count = 1
     image_tokens_max: Tokens | None = None
     output_limit_field: Literal["max_tokens", "max_completion_tokens"] | None = None
-    """The one field in which the limit of a chat completion is sent, whichever its client has used. By default
-    ``max_tokens``; OpenAI and Azure, which know both, are sent the client's own."""
+    """The one field in which the limit of a chat completion is sent, whichever its client has used. By
+    default ``max_tokens``; OpenAI and Azure, which know both, are sent the client's own."""
     dialect: Literal["openai", "azure", "gemini", "litellm", "ollama", "openrouter", "vllm"] = "openai"
     allow_fields: tuple[str, ...] = ()
     stops_when_left: bool = False

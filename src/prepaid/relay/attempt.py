@@ -134,8 +134,9 @@ class Attempt:
     def unpaid(self, usage: Usage, models: Iterable[Any], told: Any) -> int:
         """What the provider bills above what the customer is charged for ``usage``, in base units (spec P2).
 
-        ``models`` are those that it says have answered; the dearest counts. Prices are compared, not names: a dated snapshot or a
-        deployment is the same model. Where the provider tells its own cost, that is compared too.
+        ``models`` are those that it says have answered; the dearest counts. Prices are compared, not names: a
+        dated snapshot or a deployment is the same model. Where the provider tells its own cost, that is
+        compared too.
         """
         target = self.target
         if not target.info.is_billed:

@@ -117,7 +117,7 @@ class ChatStream:
         return output_of(delta)
 
     def _new_in(self, delta: dict[str, Any], index: int, *, is_whole: bool) -> dict[str, Any]:
-        """``delta`` without what it repeats: some send all of the text so far with each chunk, or at the end."""
+        """``delta`` without what it repeats: some send all of the text so far again and again."""
         for name in _TEXTS:
             piece = delta.get(name)
             if type(piece) is str and piece:
@@ -143,7 +143,7 @@ class ChatStream:
         return call if new is piece else {**call, "function": {**inner, "arguments": new}}
 
     def _grown(self, key: tuple[Any, ...], piece: str, *, is_whole: bool) -> str:
-        """What of a piece goes beyond the one before, or a whole message beyond all before, which it repeats."""
+        """What of a piece goes beyond the one before, or of a whole message beyond all before."""
         last = self._last.get(key, "")
         self._last[key] = piece
         new = piece
