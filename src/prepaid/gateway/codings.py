@@ -53,12 +53,12 @@ class Unpacking:
 
         Raises:
             ValueTooLarge: there is more than ``limit``; the rest was not unpacked.
-            InvalidRequestError: it is not what the coding says, or goes on behind its end.
+            InvalidRequestError: it is not what the coding says, or goes on after its end.
         """
         if not data:
             return b""
         if self._stream.eof:
-            raise self._malformed("it goes on behind its end")
+            raise self._malformed("it goes on after its end")
         try:
             # One byte more than there may be tells whether there is one.
             piece = self._stream.decompress(data, self._limit - self._size + 1)
@@ -66,9 +66,16 @@ class Unpacking:
             raise self._malformed(str(error)) from None
         self._size += len(piece)
         if self._size > self._limit:
-            raise ValueTooLarge("the request's body, unpacked,", self._size, self._limit)
+            raise ValueTooLarge(
+                "The unpacked request body",
+                self._size,
+                self._limit,
+                "bytes or more",
+                limit_name="body_bytes_max",
+                remedy="Send a shorter body.",
+            )
         if self._stream.unused_data:
-            raise self._malformed("it goes on behind its end")
+            raise self._malformed("it goes on after its end")
         return piece
 
     def end(self) -> None:
@@ -78,11 +85,11 @@ class Unpacking:
             InvalidRequestError: it is no whole body.
         """
         if not self._stream.eof:
-            raise self._malformed("it breaks off")
+            raise self._malformed("it ends too early")
 
     def _malformed(self, why: str) -> InvalidRequestError:
         return InvalidRequestError(
-            f"The body is not {self._coding}, which its Content-Encoding says: {why}.",
+            f"The body's Content-Encoding is {self._coding}, but it cannot be unpacked: {why}.",
             remedy="Send one stream in this coding, or the body as it is.",
         )
 

@@ -68,8 +68,8 @@ def is_heavy(raw: bytes) -> bool:
 def check_structure(raw: bytes, values_max: int) -> int:
     """Refuse JSON of too many parts, before a parser makes objects of them; else how many there are.
 
-    A name or a value counts one, a list or an object four more, and what stands in texts nothing, however
-    long they are. Exact for what is JSON, and for as much of anything else as a parser would read.
+    A comma or a colon counts one, a list or an object four, and the content of strings nothing, however long
+    they are. Exact for JSON, and for as much of anything else as a parser would read.
 
     Raises:
         ValueTooLarge: there are more than ``values_max``, or numbers as long as so many.
@@ -84,13 +84,19 @@ def check_structure(raw: bytes, values_max: int) -> int:
     _check_count(count, values_max)
     size, limit = len(outside.translate(None, _BLANKS)), values_max * _BYTES_A_VALUE
     if size > limit:
-        raise ValueTooLarge("the request's body without its texts (body_values_max)", size, limit)
+        raise _too_much("The request body without its strings", size, limit, "bytes")
     return count
 
 
 def _check_count(count: int, values_max: int) -> None:
     if count > values_max:
-        raise ValueTooLarge("the request's body (body_values_max)", count, values_max, "values")
+        raise _too_much("The request body", count, values_max, "values")
+
+
+def _too_much(what: str, size: int, limit: int, unit: str) -> ValueTooLarge:
+    return ValueTooLarge(
+        what, size, limit, unit, limit_name="body_values_max", remedy="Send fewer and shorter values."
+    )
 
 
 class Heavy:

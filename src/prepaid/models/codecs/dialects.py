@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from prepaid.errors import ApiNotSupported, FieldNotSupported
+from prepaid.errors import FieldNotSupported
 from prepaid.models.codecs.fields import FIELDS, ApiName, Field, Fields, Kind, folded
 from prepaid.models.codecs.shapes import (
     FREE,
     Check,
     Mistake,
+    Uncovered,
     Unpriced,
     each,
     flag,
@@ -165,7 +166,7 @@ def check_others(
         if field is not None:
             _check_value(info, name, field, body[name])
         elif name in table:
-            raise ApiNotSupported(info.name, name, tuple(sorted(info.apis)), param=name)
+            raise Uncovered(name, name).refused(info)
         else:
             raise FieldNotSupported(name, twin_of(name))
 
@@ -177,9 +178,7 @@ def _check_value(info: ModelInfo, name: str, field: Field, value: Any) -> None:
         field.check(value)
     except Unpriced as mistake:
         mistake.inside(name)
-        raise ApiNotSupported(
-            info.name, mistake.what, tuple(sorted(info.apis)), param=mistake.place
-        ) from None
+        raise mistake.uncovered().refused(info) from None
     except Mistake as mistake:
         mistake.inside(name)
         raise mistake.told() from None

@@ -17,6 +17,7 @@ from prepaid.models.codecs.shapes import (
     FREE,
     Check,
     Mistake,
+    Uncovered,
     Unpriced,
     each,
     flag,
@@ -86,18 +87,18 @@ _REFUSED: Final = Field(Kind.REFUSED, unpriced)
 
 def _modalities(value: Any) -> None:
     if value not in ([], ["text"]):
-        raise Unpriced
+        raise Unpriced(remedy='Send ["text"], or leave it out.')
 
 
 def _not_later(value: Any) -> None:
     """An answer that is made when we are not there cannot be counted."""
     if value is not False:
-        raise Unpriced
+        raise Unpriced(remedy="Send false, or leave it out.")
 
 
 def _standard_mode(value: Any) -> None:
     if value != "standard":
-        raise Unpriced
+        raise Unpriced(value=value, remedy='Send "standard", or leave it out.')
 
 
 _STREAM_OPTIONS: Final = record({"include_usage": flag, "include_obfuscation": flag})
@@ -233,11 +234,11 @@ FIELDS: Final[Mapping[ApiName, Fields]] = {
 
 @dataclass(slots=True)
 class Found:
-    """What stands in a request beside the fields that may always pass."""
+    """What a request has beside the fields that may always pass."""
 
     others: tuple[str, ...] = ()
     """Fields that are refused, or in no table: a target's dialect, or its operator, may let them pass."""
-    unpriced: str = ""
+    unpriced: Uncovered | None = None
     """The first thing in it that no price covers."""
 
 
@@ -262,7 +263,7 @@ def look_through(fields: Fields, body: dict[str, Any]) -> Found:
             field.check(value)
         except Unpriced as mistake:
             mistake.inside(name)
-            found.unpriced = found.unpriced or mistake.what
+            found.unpriced = found.unpriced or mistake.uncovered()
         except Mistake as mistake:
             mistake.inside(name)
             raise mistake.told() from None

@@ -40,12 +40,14 @@ def image_url(value: Any) -> None:
         return
     scheme, _, rest = value[:_HEAD_LENGTH_MAX].partition(":")
     if scheme.lower() == "data":
-        raise Misshapen(f"is a data URL of type {shown(rest.split(',')[0])!r}, which is no image", _REMEDY)
+        raise Misshapen(
+            f"is a data URL of type {shown(rest.split(',')[0])!r}, which is not an image", _REMEDY
+        )
     if scheme.lower() not in ("https", "http") or not rest.startswith("//"):
-        raise Misshapen(f"is {shown(value)!r}, which is no image", _REMEDY)
+        raise Misshapen(f"is {shown(value)!r}, which is not an image", _REMEDY)
     kind = _kind_at(value)
     if kind is not None and not kind.startswith("image/"):
-        raise Misshapen(f"names a file of type {kind!r}, which is no image", _REMEDY)
+        raise Misshapen(f"names a file of type {kind!r}, which is not an image", _REMEDY)
 
 
 def _check_beginning(encoded: str) -> None:
@@ -55,7 +57,7 @@ def _check_beginning(encoded: str) -> None:
     except ValueError:
         return
     if begins.startswith(_DOCUMENTS) or begins[4:8] == b"ftyp":
-        raise Misshapen("holds a document or a film, which is no image", _REMEDY)
+        raise Misshapen("holds a document or a film, which is not an image", _REMEDY)
 
 
 def _kind_at(url: str) -> str | None:
@@ -63,7 +65,7 @@ def _kind_at(url: str) -> str | None:
     try:
         path = urlsplit(url).path
     except ValueError:
-        raise Misshapen("is no URL", _REMEDY) from None
+        raise Misshapen("is not a URL", _REMEDY) from None
     ending = path.rpartition("/")[2].rpartition(".")[2]
     return _TYPES.types_map[True].get(f".{ending.lower()}")
 

@@ -60,7 +60,7 @@ _CHAT_CONTENT: Final = text_or(
                 "refusal": {**_PART, "refusal": text},
                 "image_url": {**_PART, "image_url": _url_or_image},
             },
-            "content",
+            "a content part",
         )
     )
 )
@@ -116,7 +116,7 @@ CHAT_ROLES: Final[dict[str, Keys]] = {
 
 def _message(value: Any) -> None:
     if type(value) is not dict:
-        raise Misshapen("is no object", "Send an object with role and content.")
+        raise Misshapen("is not an object", "Send an object with role and content.")
     role = value.get("role")
     keys = CHAT_ROLES.get(role) if type(role) is str else None
     if keys is None:
@@ -147,7 +147,7 @@ _RESPONSES_CONTENT: Final = text_or(
                 "refusal": {**_PART, "refusal": text},
                 "input_image": {**_PART, "image_url": image_url, "detail": detail, "file_id": unpriced},
             },
-            "content",
+            "a content part",
         )
     )
 )
@@ -176,7 +176,7 @@ RESPONSES_ITEMS: Final[dict[str, Keys]] = {
 }
 """The keys of an input item, by its type."""
 
-_other_item: Final = typed(RESPONSES_ITEMS, "input")
+_other_item: Final = typed(RESPONSES_ITEMS, "an input item")
 
 
 def _item(value: Any) -> None:

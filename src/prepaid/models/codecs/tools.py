@@ -79,7 +79,7 @@ _CHOSEN: Final[Keys] = {"type": FREE, "name": FREE}
 _ALLOWED: Final = each(
     typed(
         {"function": {**_CHOSEN, "function": _NAMED}, "custom": {**_CHOSEN, "custom": _NAMED}},
-        "the choice of a tool",
+        "a tool choice",
     )
 )
 _CHOICES: Final = ("none", "auto", "required", "any")
@@ -104,7 +104,7 @@ _object_choice: Final = typed(
             "allowed_tools": record({"mode": FREE, "tools": _ALLOWED}),
         },
     },
-    "the choice of a tool",
+    "a tool choice",
 )
 TOOL_CHOICE: Final = one_of(*_CHOICES, or_else=_other_choice)
 """Of chat completions and of responses: the latter are flat."""
