@@ -274,7 +274,7 @@ def test_a_client_that_hangs_up_pays_for_what_it_was_given(client, upstreamed, s
             break
     stream.close()
     account = upstreamed.wait_until(lambda: (found := upstreamed.account(session[0])).held == 0 and found)
-    assert account.spent == 3 + 3 * 2
+    assert account.spent == 2 + 2 * 2  # two words in, two out
     assert fake.disconnected.wait(5)
 
 

@@ -205,7 +205,7 @@ async def test_a_stream_that_breaks_off_costs_nothing_and_what_it_may_bill_is_ou
     fake.next(Behaviour(cut_after=3))
     with pytest.raises(ProviderStreamBroken):
         await counter.ask(payer, stream=True)
-    assert counter.desk.lines(payer) == ["exposure 219"]  # all of its hold: nobody knows how far it got
+    assert counter.desk.lines(payer) == ["exposure 219 fast"]  # all of its hold: nobody knows how far it got
     counter.desk.check(payer, spent=0)
 
 

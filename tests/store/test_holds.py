@@ -100,7 +100,7 @@ async def test_what_nobody_pays_is_booked_with_what_is_paid(session):
     await session.submit(hold(100, "k"))
     work = settle(130, "k", model="m", unpaid=7, exposure=11)
     settled = await session.submit(work)
-    assert settled == Settled("k", captured=100, released=0, shortfall=37, available=900)
+    assert settled == Settled("k", captured=100, released=0, shortfall=37, available=900, exposure=11)
     assert kinds(session) == ["fund 1000", "capture 100", "shortfall 37", "exposure 11"]
     assert [line.model for line in session.reads.transfers(SESSION)[-2:]] == ["m", "m"]
     assert session.reads.losses(SESSION) == 48
@@ -125,7 +125,7 @@ async def test_losses_without_bound_can_be_told(session):
 
 async def test_a_release_gives_all_back(session):
     await session.submit(hold(100, "k", sent=True))
-    assert await session.submit(release("k", loss=40)) == Settled("k", 0, 100, 0, 1_000)
+    assert await session.submit(release("k", loss=40)) == Settled("k", 0, 100, 0, 1_000, 40)
     assert balance(session) == (1_000, 0, 0, 0)
     assert kinds(session) == ["fund 1000", "exposure 40"]
 
@@ -332,7 +332,7 @@ class TestReconciling:
     async def test_sent_and_undelivered_is_released_and_exposed(self, session, clock):
         await session.submit(hold(100, "k", sent=True))
         clock.advance(DEADLINE_MS)
-        assert await session.submit(reconcile("k")) == Settled("k", 0, 100, 0, 1_000)
+        assert await session.submit(reconcile("k")) == Settled("k", 0, 100, 0, 1_000, 100)
         assert kinds(session) == ["fund 1000", "exposure 100"]
 
     @pytest.mark.parametrize(("delivered", "captured", "exposed"), [(1, 1, 99), (100, 100, 0), (250, 100, 0)])

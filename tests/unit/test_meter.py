@@ -52,12 +52,44 @@ async def test_a_call_is_held_settled_and_what_is_left_released(desk, payer):
 
 async def test_a_listener_hears_how_calls_ended(desk, payer):
     heard = []
-    desk.meter.listener = lambda call, work, settled: heard.append((call, type(work), settled.captured))
+    desk.meter.listener = lambda *told: heard.append(told)
     paid = await desk.meter.open(payer, QUOTED)
     await paid.settle(Usage(10, 5))
     failed = await desk.meter.open(payer, QUOTED)
-    await failed.abandon()
-    assert heard == [(paid, Settle, 20), (failed, Release, 0)]
+    await failed.abandon(7)
+    assert [(model, type(work), told.captured, told.exposure) for model, work, told in heard] == [
+        ("m", Settle, 20, 0),
+        ("m", Release, 0, 7),
+    ]
+
+
+async def test_a_listener_hears_of_what_a_cancelled_caller_has_paid(desk, payer):
+    """However often it is cancelled: anyio's scopes cancel at each step."""
+    heard = []
+    desk.meter.listener = lambda *told: heard.append(told)
+    call = await desk.meter.open(payer, QUOTED)
+    settling = asyncio.create_task(call.settle(Usage(10, 5)))
+    await asyncio.sleep(0)
+    while not settling.done():
+        settling.cancel()
+        await asyncio.sleep(0)
+    assert settling.cancelled()
+    assert [told.captured for _, _, told in heard] == [20]
+    desk.check(payer, spent=20)
+
+
+async def test_a_listener_hears_of_what_the_sweep_has_settled(quick):
+    """Nobody watched it, but somebody lost by it."""
+    heard = []
+    quick.meter.listener = lambda *told: heard.append(told)
+    payer = await quick.payer(1_000)
+    call = await quick.meter.open(payer, QUOTED)
+    held = call.granted
+    await quick.meter.aclose()
+    quick.meter.running.clear()
+    quick.clock.advance(60)
+    await quick.meter.reconcile()
+    assert [(model, work, told.exposure) for model, work, told in heard] == [("interrupted", None, held)]
 
 
 async def test_a_call_that_is_abandoned_costs_nothing(desk, payer):
@@ -74,7 +106,7 @@ async def test_what_was_delivered_of_an_abandoned_call_is_our_loss(desk, payer):
         call = await desk.meter.open(payer, QUOTED)
         call.usage = usage
         await call.abandon()
-    assert desk.lines(payer) == ["exposure 20", "exposure 100"]
+    assert desk.lines(payer) == ["exposure 20 m", "exposure 100 m"]
     desk.check(payer, spent=0)
 
 
@@ -304,7 +336,7 @@ async def test_what_was_delivered_is_measured_at_each_beat(quick):
     assert quick.told.beats[-1] == (call.key, 20)
     await call.abandon()
     assert call.measure is None
-    assert quick.lines(payer) == ["exposure 20"]
+    assert quick.lines(payer) == ["exposure 20 m"]
 
 
 async def test_a_model_that_cannot_count_does_not_stop_the_heart(quick):

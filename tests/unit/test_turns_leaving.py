@@ -282,7 +282,7 @@ async def test_a_settlement_that_fails_gives_the_hold_back(desk, monkeypatch, at
     monkeypatch.setattr(desk.store, "submit", Failing(desk.store, StoreFull("full"), Settle, at_once=at_once))
     with pytest.raises(StoreFull):
         await desk.turns.answer(asks(payer, Scripted(("a", END))))
-    assert desk.lines(payer) == ["exposure 5"]
+    assert desk.lines(payer) == ["exposure 5 scripted"]
     desk.check(payer, spent=0)
 
 

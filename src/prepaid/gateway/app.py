@@ -11,7 +11,7 @@ from typing import Final
 from prepaid.config import Settings
 from prepaid.errors import GatewayStopping, PrepaidError
 from prepaid.gateway import health, openai, rest
-from prepaid.gateway.asgi import Application, ClientGone, Receive, Request, Scope, Send
+from prepaid.gateway.asgi import CLIENT_GONE, Application, ClientGone, Receive, Request, Scope, Send
 from prepaid.gateway.failures import defect, send_failure
 from prepaid.gateway.parts import Parts
 from prepaid.gateway.protocol import Watch
@@ -98,7 +98,7 @@ class Gateway:
         try:
             await self._parts.workspace.store.aside(self._answer(request))
         except ClientGone:
-            pass
+            request.status = CLIENT_GONE
         except asyncio.CancelledError:  # the server stops, and this request has had its time to end
             if not request.status:
                 await send_failure(request, GatewayStopping())

@@ -14,6 +14,7 @@ from prepaid.gateway.codings import unpacking
 from prepaid.records import Usage
 
 __all__ = [
+    "CLIENT_GONE",
     "REQUEST",
     "Application",
     "ClientGone",
@@ -75,8 +76,12 @@ _PAUSE_SECONDS: Final = 0.5
 """After which a client that sends nothing is taken to wait for an answer."""
 
 
+CLIENT_GONE: Final = 499
+"""For logs and metrics, the status of what nobody waited for; nginx has it, too."""
+
+
 class ClientGone(Exception):
-    """The client hung up before its request was read to the end. Nobody is left to be told."""
+    """The client hung up before its request was read or answered to the end. Nobody is left to be told."""
 
 
 class Request:

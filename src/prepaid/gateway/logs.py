@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from prepaid.gateway.asgi import Request
+from prepaid.models.failures import request_id
 
 __all__ = ["AccessLog", "JsonFormatter", "configure", "where"]
 
@@ -45,6 +46,8 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             "process": record.process,
         }
+        if request_id.get():
+            told["request_id"] = request_id.get()
         told |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info and record.exc_info[1] is not None:
             told |= where(record.exc_info[1])

@@ -22,8 +22,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from prepaid.gateway.asgi import Request
-from prepaid.meter import PaidCall
+from prepaid.gateway.asgi import CLIENT_GONE, Request
 from prepaid.store.operations import Release, Settle, Settled
 
 if TYPE_CHECKING:
@@ -83,21 +82,21 @@ class Metrics:
         self._odd_usages_told: dict[str, int] = {}
 
     def note(self, request: Request, seconds: float) -> None:
-        """A request is answered. A reply that never began counts as status 499."""
+        """A request is answered. A reply that never began, or that nobody waited for, has status 499."""
         route = request.route or "(none)"
-        self._requests(request.method, route, str(request.status or 499)).inc()
+        self._requests(request.method, route, str(request.status or CLIENT_GONE)).inc()
         self._seconds(route).observe(seconds)
 
-    def note_settled(self, call: PaidCall, work: Settle | Release, settled: Settled) -> None:
-        """A model call has cost something, or failed."""
+    def note_settled(self, model: str, work: Settle | Release | None, settled: Settled) -> None:
+        """A model call has cost something, or failed, or was settled by the sweep (without ``work``)."""
+        self._exposure(model).inc(settled.exposure)
         if isinstance(work, Release):
-            self._exposure(call.quoted.model).inc(work.loss)
             return
-        self._captured(work.model).inc(settled.captured)
-        self._shortfall(work.model).inc(settled.shortfall)
-        self._exposure(work.model).inc(work.exposure)
-        self._units(work.model, "input").inc(work.input_units)
-        self._units(work.model, "output").inc(work.output_units)
+        self._captured(model).inc(settled.captured)
+        self._shortfall(model).inc(settled.shortfall)
+        if work is not None:
+            self._units(model, "input").inc(work.input_units)
+            self._units(model, "output").inc(work.output_units)
 
     def sample(self, parts: Parts, running: Collection[Request], connections: int) -> None:
         """What is read off rather than counted, as it is now."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
@@ -24,8 +23,6 @@ USAGE_MAX: Final = 10**12
 """No request counts more tokens or bytes; what claims to is a lie."""
 
 T = TypeVar("T")
-
-_logger = logging.getLogger("prepaid.meter")
 
 
 _COUNTS: Final = attrgetter(*(each.name for each in fields(Usage)))  # astuple copies deeply, which is slow
@@ -166,7 +163,8 @@ class PaidCall:
         if self.is_resolved:
             return
         loss = self.exposure + (self.delivered if exposure is None else exposure)
-        await self._resolve(Release(self.payer.session_id, self.key, min(loss, AMOUNT_MAX)))
+        work = Release(self.payer.session_id, self.key, min(loss, AMOUNT_MAX), self.quoted.model)
+        await self._resolve(work)
 
     async def _resolve(self, work: Settle | Release) -> Settled:
         try:
@@ -174,28 +172,31 @@ class PaidCall:
             self.is_resolved = True
             self.meter.running.discard(self)
             self.meter.owed.pop(self, None)
-            settled = await to_the_end(queued)
+            cancelled = await done_at_last(queued)
+            settled = queued.result()
         except Exception as error:
             self.is_resolved = False  # nothing was changed
             if isinstance(error, StoreError):
                 self.meter.owe(self, work)
             raise
-        exposure = work.exposure if isinstance(work, Settle) else work.loss
-        if exposure or settled.shortfall:
-            self._log_loss(exposure, settled.shortfall)
-        if self.meter.listener is not None:
-            self.meter.listener(self, work, settled)
+        self.meter.note(work.model or self.quoted.model, work, settled)
         self.measure = None  # it leads back here, and a circle is freed late
+        if cancelled is not None:
+            raise cancelled
         return settled
-
-    def _log_loss(self, exposure: int, shortfall: int) -> None:
-        """Tell the operator, whose loss it is: base units, as in the statement."""
-        told = {"session": self.payer.session_id, "model": self.quoted.model}
-        _logger.info("a loss was booked", extra=told | {"exposure": exposure, "shortfall": shortfall})
 
 
 async def to_the_end(future: asyncio.Future[T]) -> T:
-    """Its result, waited for however often we are cancelled meanwhile; only then the cancellation goes on.
+    """Its result, waited for however often we are cancelled meanwhile; only then the cancellation goes on."""
+    cancelled = await done_at_last(future)
+    result = future.result()
+    if cancelled is not None:
+        raise cancelled
+    return result
+
+
+async def done_at_last(future: asyncio.Future[T]) -> asyncio.CancelledError | None:
+    """Wait until it is done, however often we are cancelled meanwhile; the cancellation, to be raised then.
 
     For settlements, which take one commit or fail with the store: whoever cancels finds nothing held. Some
     cancel again at each step of the loop (anyio's scopes do), so a shield alone would not wait.
@@ -206,7 +207,4 @@ async def to_the_end(future: asyncio.Future[T]) -> T:
             await asyncio.wait((future,))
         except asyncio.CancelledError as error:
             cancelled = error
-    result = future.result()
-    if cancelled is not None:
-        raise cancelled
-    return result
+    return cancelled

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
@@ -27,6 +28,7 @@ from prepaid.meter.underway import Underway
 from prepaid.money import AMOUNT_MAX
 from prepaid.records import HoldState, Quote
 from prepaid.store.operations import (
+    INTERRUPTED,
     Held,
     Hold,
     Place,
@@ -45,6 +47,8 @@ REQUEST_KEY_LENGTH_MAX: Final = 200
 ATTEMPTS_MAX: Final = 100
 """How often a key may fail and be tried anew; each try asks for all before."""
 
+_logger = logging.getLogger("prepaid.meter")
+
 _HEARTBEATS_PER_HOLD: Final = 3
 
 
@@ -57,8 +61,9 @@ class Meter:
         self.owed: dict[PaidCall, Settle | Release] = {}
         """Settlements that the store failed at, to be tried again."""
         self.underway = Underway()
-        self.listener: Callable[[PaidCall, Settle | Release, Settled], None] | None = None
-        """Told of each settlement once it is durable, for whoever counts them. It must not fail."""
+        self.listener: Callable[[str, Settle | Release | None, Settled], None] | None = None
+        """Told of each settlement once it is durable, for whoever counts them: the model, what was asked for
+        (nothing, where the sweep came first), and how it resolved. It must not fail."""
         self._hold_lasts = hold_lasts
         self._heart: asyncio.Task[None] | None = None
 
@@ -106,7 +111,7 @@ class Meter:
                 return self._started(call, wanted.expires_ms)
             if held.response is not None:
                 return Replay(held.response)
-            if held.state is HoldState.OPEN and not await self._is_reconciled(payer, held.key):
+            if held.state is HoldState.OPEN and not await self.reconcile_hold(payer.session_id, held.key):
                 raise RequestInProgress(key or held.key)
         raise ConflictError(
             f"The request with key {key!r} has failed {ATTEMPTS_MAX} times.", remedy="Use a new key."
@@ -126,7 +131,25 @@ class Meter:
         self._settle_owed()
         now_ms = self.ledger.store.clock()
         self._tell_alive(call for call in list(self.running) if call.expires_ms <= now_ms)
-        return await self.ledger.reconcile(limit)
+        settled = await self.ledger.reconcile(limit)
+        for each in settled:
+            self.note(INTERRUPTED, None, each)
+        return settled
+
+    async def reconcile_hold(self, session_id: str, key: str) -> bool:
+        """Settle one hold, if it is past its deadline: a crash left it, and nobody works on it."""
+        settled: Settled | None = await self.ledger.store.submit(Reconcile(session_id, key))
+        if settled is not None:
+            self.note(INTERRUPTED, None, settled)
+        return settled is not None
+
+    def note(self, model: str, work: Settle | Release | None, settled: Settled) -> None:
+        """A hold has resolved, and that is durable: tell whoever counts, and the operator of a loss."""
+        if settled.exposure or settled.shortfall:
+            told = {"hold": settled.key, "model": model, "exposure": settled.exposure}
+            _logger.info("a loss was booked", extra=told | {"shortfall": settled.shortfall})
+        if self.listener is not None:
+            self.listener(model, work, settled)
 
     def owe(self, call: PaidCall, work: Settle | Release) -> None:
         """The store could not settle ``call``: try again at each beat and sweep, until it can.
@@ -197,10 +220,6 @@ class Meter:
             if isinstance(held, Held) and not held.replayed:
                 await self.ledger.release(work.session_id, work.key)
 
-    async def _is_reconciled(self, payer: Payer, key: str) -> bool:
-        """Whether an open hold was past its deadline: a crash left it, and nobody works on it."""
-        return await self.ledger.store.submit(Reconcile(payer.session_id, key)) is not None
-
     def _deadline(self) -> int:
         return self.ledger.store.clock() + milliseconds(self._hold_lasts)
 
@@ -253,8 +272,7 @@ class Meter:
         error = again.exception()
         if error is None:
             call.is_resolved = True
-            if self.listener is not None:
-                self.listener(call, work, again.result())
+            self.note(call.quoted.model, work, again.result())
         elif isinstance(error, StoreError):
             if not call.is_resolved:  # meanwhile something else may have settled it
                 self.owed.setdefault(call, work)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from prepaid.store.contract import Store
-from prepaid.store.operations import PlaceTaken, Reconcile
+from prepaid.meter.meter import Meter
+from prepaid.store.operations import PlaceTaken
 
 __all__ = ["PlaceQueue"]
 
@@ -17,8 +17,8 @@ _WAIT_SECONDS_MAX: Final = 0.1
 class PlaceQueue:
     """One turn's wait, longer from time to time."""
 
-    def __init__(self, store: Store, session_id: str) -> None:
-        self._store = store
+    def __init__(self, meter: Meter, session_id: str) -> None:
+        self._meter = meter
         self._session_id = session_id
         self._seconds = _WAIT_SECONDS_MIN
 
@@ -26,8 +26,8 @@ class PlaceQueue:
         """Until it is worth trying again; a turn whose process died is settled first."""
         if taken.open_turn is None:
             return
-        if taken.expires_ms is not None and taken.expires_ms <= self._store.clock():
-            await self._store.submit(Reconcile(self._session_id, taken.open_turn))
+        if taken.expires_ms is not None and taken.expires_ms <= self._meter.ledger.store.clock():
+            await self._meter.reconcile_hold(self._session_id, taken.open_turn)
             return
         await asyncio.sleep(self._seconds)
         self._seconds = min(self._seconds * 2, _WAIT_SECONDS_MAX)

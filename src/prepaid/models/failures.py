@@ -182,7 +182,6 @@ def log_failure(upstream: str, error: ProviderError, model: str = "") -> None:
         extra={
             "upstream": upstream,
             **({"model": model} if model else {}),
-            "request_id": request_id.get(),
             "error": error.code,
             "may_bill": error.may_bill.value,
         },

@@ -75,6 +75,7 @@ class Head:
     output_limit: int
     """Tokens that one answer may have at most; the balance may have lowered it (``is_lowered``)."""
     is_lowered: bool
+    replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

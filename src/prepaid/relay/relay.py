@@ -83,7 +83,7 @@ class Relay:
 
     async def reserve(self, order: Order, targets: list[Target]) -> PaidCall | Replay:
         """The hold: the dearest quote of all that may answer, or what there is of it."""
-        queue = PlaceQueue(self.meter.ledger.store, order.payer.session_id)
+        queue = PlaceQueue(self.meter, order.payer.session_id)
         while True:
             reserved = await self.meter.open(
                 order.payer,
@@ -123,6 +123,8 @@ class AnswerStream:
         self._order = order
         self._flow: Flow | None = None
         self._pieces = self._paid()
+        self.left_with: Receipt | None = None
+        """What it came to for a client that left, and paid for a part."""
 
     def __aiter__(self) -> Self:
         """The stream itself."""
@@ -154,7 +156,9 @@ class AnswerStream:
         if isinstance(call, Replay):
             kept = await relay.replayed(order, call)
             told = kept.receipt
-            yield Head(told.model, kept.content_type, told.held, told.output_limit, told.is_lowered)
+            yield Head(
+                told.model, kept.content_type, told.held, told.output_limit, told.is_lowered, told.replayed
+            )
             yield kept.content
             yield told
             return
@@ -206,7 +210,10 @@ class AnswerStream:
         known = flow.target.cost(charged) + unpaid
         exposure = 0 if flow.is_ended_by_leaving else flow.exposure(reason, charged=known)
         try:
-            await call.settle(charged, quoted=flow.target.quoted, turn=turn, unpaid=unpaid, exposure=exposure)
+            settled = await call.settle(
+                charged, quoted=flow.target.quoted, turn=turn, unpaid=unpaid, exposure=exposure
+            )
+            self.left_with = replace(flow.receipt(charged), available=settled.available)
         except Exception as failure:  # noqa: BLE001 -- a cancellation must stay one
             reason.add_note(f"Its hold is left to the sweep: {failure!r}")
 

@@ -37,7 +37,7 @@ class ChatTurn:
     queue: PlaceQueue = field(init=False)
 
     def __post_init__(self) -> None:
-        self.queue = PlaceQueue(self.workspace.store, self.payer.session_id)
+        self.queue = PlaceQueue(self.workspace.meter, self.payer.session_id)
 
     async def events(self) -> AsyncGenerator[TextDelta | ToolCall | Answer]:
         """The answer as it comes, then the ``Answer``."""

@@ -37,8 +37,6 @@ def receipt_headers(payer: Payer, receipt: Receipt) -> list[Header]:
     headers = _common(payer, receipt)
     headers.append((b"x-prepaid-cost", b"%d" % receipt.cost))
     headers.append((b"x-prepaid-available", b"%d" % receipt.available))
-    if receipt.replayed:
-        headers.append(_REPLAYED)
     return headers
 
 
@@ -76,4 +74,6 @@ def _common(payer: Payer, told: Head | Receipt) -> list[Header]:
     ]
     if told.is_lowered:
         headers.append(_LOWERED)
+    if told.replayed:
+        headers.append(_REPLAYED)
     return headers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 
-from prepaid.errors import PrepaidError
+from prepaid.errors import GatewayStopping, PrepaidError
 from prepaid.gateway.asgi import ClientGone, Request
 from prepaid.gateway.callers import SessionCaller
 from prepaid.gateway.failures import openai_failure
@@ -80,13 +80,16 @@ async def _stream(request: Request, parts: Parts, order: Order) -> None:
     assert task is not None
     stream = parts.workspace.relay.stream(order)
     loop = asyncio.get_running_loop()
-    limits: list[asyncio.TimerHandle] = []
+    limit: asyncio.TimerHandle | None = None
+    has_left = False
 
     def leave(_: asyncio.Task[None]) -> None:
+        nonlocal has_left, limit
         if request.is_ended:
             return
+        has_left = True
         if stream.leave():
-            limits.append(loop.call_later(parts.settings.gateway.drain_seconds, task.cancel))
+            limit = loop.call_later(parts.settings.gateway.drain_seconds, task.cancel)
         else:
             task.cancel()
 
@@ -95,15 +98,28 @@ async def _stream(request: Request, parts: Parts, order: Order) -> None:
     try:
         await _send_stream(request, order, stream, parts)
     except asyncio.CancelledError:
-        if not gone.done():  # the server stops
+        if stream.left_with is not None:
+            _note(request, parts, order, stream.left_with)
+        if not has_left:
+            await _tell_of_stop(request, order)
             raise
         task.uncancel()
-        raise ClientGone from None
     finally:
         gone.remove_done_callback(leave)
         gone.cancel()
-        for limit in limits:
+        if limit is not None:
             limit.cancel()
+    if has_left:
+        raise ClientGone
+
+
+async def _tell_of_stop(request: Request, order: Order) -> None:
+    """The server stops: a stream that has begun ends with an error, what has not is told so elsewhere."""
+    if request.status:
+        stopping = GatewayStopping()
+        request.error = stopping.code
+        await request.chunk(order.api.failure(openai_failure(stopping)))
+        await request.end()
 
 
 async def _send_stream(request: Request, order: Order, stream: AnswerStream, parts: Parts) -> None:

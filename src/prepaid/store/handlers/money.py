@@ -10,7 +10,7 @@ from prepaid.records import HoldState, SessionState
 from prepaid.store.handlers import chat_rows, key_rows
 from prepaid.store.handlers.account_rows import pay_out, post
 from prepaid.store.handlers.replay import remember
-from prepaid.store.operations import Reconcile, Release, Settle, Settled
+from prepaid.store.operations import INTERRUPTED, Reconcile, Release, Settle, Settled
 from prepaid.store.unit import Unit, handles
 
 __all__ = ["COST_UNKNOWN", "release"]
@@ -56,7 +56,7 @@ def settle(unit: Unit, work: Settle) -> Settled | PrepaidError:
             "SELECT fingerprint FROM hold WHERE key = ? AND session_id = ?", (work.key, work.session_id)
         )
         remember(unit, work.session_id, work.key, "hold", fingerprint, work.response)
-    return Settled(work.key, captured, amount - captured, shortfall, available)
+    return Settled(work.key, captured, amount - captured, shortfall, available, work.exposure)
 
 
 def _capture(unit: Unit, work: Settle, amount: int, captured: int, actor: str, chat_no: int) -> int:
@@ -105,7 +105,8 @@ def _settled_before(unit: Unit, work: Settle) -> Settled | PrepaidError:
         return HoldNotFound(work.key)
     state, captured, cost, amount, available = row
     if state == HoldState.CAPTURED and cost == work.cost:
-        return Settled(work.key, captured, amount - captured, cost - captured + work.unpaid, available)
+        shortfall = cost - captured + work.unpaid
+        return Settled(work.key, captured, amount - captured, shortfall, available, work.exposure)
     return HoldResolved(work.key, HoldState(state).name.lower(), captured)
 
 
@@ -123,9 +124,9 @@ def release(unit: Unit, work: Release) -> Settled | PrepaidError:
     if key_no is not None:
         key_rows.settle_under_cap(unit, work.session_id, key_no, amount, 0)
     if work.loss:
-        post(unit, work.session_id, "exposure", "loss", "provider", work.loss, work.key)
+        post(unit, work.session_id, "exposure", "loss", "provider", work.loss, work.key, model=work.model)
     available = _give_back(unit, work.session_id, amount, requests=0)
-    return Settled(work.key, 0, amount, 0, available)
+    return Settled(work.key, 0, amount, 0, available, work.loss)
 
 
 def _released_before(unit: Unit, work: Release) -> Settled | PrepaidError:
@@ -134,7 +135,7 @@ def _released_before(unit: Unit, work: Release) -> Settled | PrepaidError:
         return HoldNotFound(work.key)
     state, captured, _, amount, available = row
     if state == HoldState.RELEASED:
-        return Settled(work.key, 0, amount, 0, available)
+        return Settled(work.key, 0, amount, 0, available, work.loss)
     return HoldResolved(work.key, HoldState(state).name.lower(), captured)
 
 
@@ -155,10 +156,10 @@ def reconcile(unit: Unit, work: Reconcile) -> Settled | None:
     delivered = min(amount, delivered)
     exposure = amount - delivered if sent else 0
     if not delivered:
-        outcome = release(unit, Release(work.session_id, work.key, exposure))
+        outcome = release(unit, Release(work.session_id, work.key, exposure, model=INTERRUPTED))
     else:
         outcome = settle(
-            unit, Settle(work.session_id, work.key, delivered, model="interrupted", exposure=exposure)
+            unit, Settle(work.session_id, work.key, delivered, model=INTERRUPTED, exposure=exposure)
         )
         # Its caller, should it still come, must not take this for its own: the turn was not saved.
         unit.run(

@@ -28,6 +28,7 @@ from prepaid.store.operations.conversations import (
 )
 from prepaid.store.operations.keys import IssueFirstKey, IssueKey, RevokeKey, RotateKey
 from prepaid.store.operations.money import (
+    INTERRUPTED,
     Deposit,
     Fund,
     Funded,
@@ -68,6 +69,7 @@ from prepaid.store.operations.sessions import (
 )
 
 __all__ = [
+    "INTERRUPTED",
     "AddItems",
     "AddToPool",
     "AppendMessages",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from prepaid.records import HoldState, Message
 from prepaid.store.operations.base import Operation
 
 __all__ = [
+    "INTERRUPTED",
     "Deposit",
     "Fund",
     "Funded",
@@ -88,6 +90,10 @@ class Turn:
     answering_ms: int
 
 
+INTERRUPTED: Final = "interrupted"
+"""What stands for the model in lines of a hold that was settled for nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settle(Operation):
     """Capture ``cost`` of a hold, at most the hold; the rest is released. Result: ``Settled``.
@@ -117,14 +123,16 @@ class Settled:
     released: int
     shortfall: int
     available: int
+    exposure: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Release(Operation):
-    """Give a hold back whole. ``loss`` is what a provider may bill us for it all the same."""
+    """Give a hold back whole. ``loss`` is what the provider of ``model`` may bill for it all the same."""
 
     key: str
     loss: int = 0
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

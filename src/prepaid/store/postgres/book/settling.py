@@ -6,7 +6,7 @@ from prepaid.errors import HoldNotFound, HoldResolved, PrepaidError
 from prepaid.records import HoldState, SessionState
 from prepaid.store.handlers.money import COST_UNKNOWN
 from prepaid.store.messages import pack
-from prepaid.store.operations import Reconcile, Release, Settle, Settled
+from prepaid.store.operations import INTERRUPTED, Reconcile, Release, Settle, Settled
 from prepaid.store.postgres.book.rows import AccountRow, Book, HoldRow, OperationRow
 
 __all__ = ["reconcile", "release", "settle"]
@@ -44,7 +44,8 @@ def settle(book: Book, work: Settle) -> Settled | PrepaidError:
 
 def _settled(account: AccountRow, row: HoldRow, work: Settle) -> Settled:
     shortfall = work.cost - row.captured + work.unpaid
-    return Settled(work.key, row.captured, row.amount - row.captured, shortfall, account.available)
+    left = row.amount - row.captured
+    return Settled(work.key, row.captured, left, shortfall, account.available, work.exposure)
 
 
 def release(book: Book, work: Release) -> Settled | PrepaidError:
@@ -63,10 +64,10 @@ def release(book: Book, work: Release) -> Settled | PrepaidError:
             book.change(chat)
         _settle_counts(book, row)
         if work.loss:
-            _append(book, account, "exposure", work.loss, work.key)
+            _append(book, account, "exposure", work.loss, work.key, model=work.model)
         _give_back(book, account, row.amount)
         book.change(row, account)
-    return Settled(work.key, 0, row.amount, 0, account.available)
+    return Settled(work.key, 0, row.amount, 0, account.available, work.loss)
 
 
 def reconcile(book: Book, work: Reconcile) -> Settled | None:
@@ -77,10 +78,10 @@ def reconcile(book: Book, work: Reconcile) -> Settled | None:
     delivered = min(row.amount, row.delivered)
     exposure = row.amount - delivered if row.sent else 0
     if not delivered:
-        outcome = release(book, Release(work.session_id, work.key, exposure))
+        outcome = release(book, Release(work.session_id, work.key, exposure, model=INTERRUPTED))
     else:
         outcome = settle(
-            book, Settle(work.session_id, work.key, delivered, model="interrupted", exposure=exposure)
+            book, Settle(work.session_id, work.key, delivered, model=INTERRUPTED, exposure=exposure)
         )
         # Its caller, should it still come, must not take this for its own: the turn was not saved.
         row.cost = COST_UNKNOWN
