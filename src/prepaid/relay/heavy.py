@@ -1,6 +1,6 @@
-"""Where work goes that is linear in a long body: one thread, so that the event loop waits for one at most.
+"""One thread for work that is linear in a long body, so that the event loop waits for one such job at most.
 
-A parser in C lets no other thread go on until it is done: of several such threads, the loop would wait for
+A parser in C stops all other threads until it is done: with several such threads, the loop would wait for
 each.
 """
 
@@ -16,11 +16,11 @@ __all__ = ["HEAVY_BYTES", "heavily"]
 T = TypeVar("T")
 
 HEAVY_BYTES: Final = 65_536
-"""Nobody else is to wait for what is linear in a longer body."""
+"""Nobody else should wait for work that is linear in a longer body."""
 
 _worker: Final = ThreadPoolExecutor(1, thread_name_prefix="prepaid-heavy")
 
 
 async def heavily(work: Callable[[], T]) -> T:
-    """What ``work`` results in, while the event loop goes on; first come, first served."""
+    """Run ``work`` while the event loop goes on; first come, first served."""
     return await asyncio.get_running_loop().run_in_executor(_worker, work)

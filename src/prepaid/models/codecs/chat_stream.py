@@ -12,21 +12,21 @@ __all__ = ["ChatStream", "whole_text"]
 
 
 class ChatStream:
-    """Puts one streamed answer together: all output is told, the first choice is kept."""
+    """Puts one streamed answer together: returns all output, and keeps the first choice."""
 
     def __init__(self, choices: int = 1) -> None:
         self.usage: Any = None
-        """As the provider told it last; ``None`` where it has not."""
+        """As the provider last reported it; ``None`` if it has not."""
         self.model: str | None = None
-        """The model that the provider says has answered."""
+        """The model that answered, by the provider's word."""
         self.reason: str | None = None
         """Why the first choice ended."""
         self.hides_output = False
         """Whether there is output that cannot be read."""
         self.error: Any = None
-        """The provider's own error, of a choice or of all."""
+        """The provider's own error, for one choice or for all."""
         self.call_characters = 0
-        """Of the first choice's tool calls together."""
+        """In all of the first choice's tool calls."""
         self._open = set(range(choices))
         self._said: list[str] = []
         self._calls: list[_Call] = []
@@ -58,7 +58,7 @@ class ChatStream:
         """The output in a chunk, of all its choices.
 
         Raises:
-            ProviderResponseInvalid: its choices are no list.
+            ProviderResponseInvalid: its choices are not a list.
         """
         told = chunk.get("usage")
         if told is not None:
@@ -70,7 +70,7 @@ class ChatStream:
         if not choices:
             return ""
         if type(choices) is not list:
-            raise ProviderResponseInvalid("The upstream's choices are no list.")
+            raise ProviderResponseInvalid("The upstream's choices are not a list.")
         if len(choices) == 1:
             return self._see_choice(choices[0], 0)
         return "".join(self._see_choice(choice, place) for place, choice in enumerate(choices))

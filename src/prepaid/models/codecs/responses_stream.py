@@ -11,23 +11,23 @@ __all__ = ["ResponsesStream", "item_output"]
 _ENDS: Final = ("response.completed", "response.incomplete", "response.failed", "response.done")
 _SAID: Final = ("response.output_text.delta", "response.refusal.delta")
 _WRITTEN: Final = ("delta", "text", "refusal", "arguments", "input", "code", "part", "item")
-"""Where an event of type ``….done`` repeats what its deltas have told, and may tell more."""
+"""Where an event of type ``….done`` repeats its deltas, and may add to them."""
 
 
 class ResponsesStream:
-    """Puts one streamed response together: all output is told once, whichever of its events tells it."""
+    """Puts one streamed response together: returns all output once, whichever events have it."""
 
     def __init__(self) -> None:
         self.usage: Any = None
-        """As the provider told it last; ``None`` where it has not."""
+        """As the provider last reported it; ``None`` if it has not."""
         self.model: str | None = None
-        """The model that the provider says has answered."""
+        """The model that answered, by the provider's word."""
         self.is_ended = False
         """Whether the provider has said how the response ends."""
         self.hides_output = False
         """Whether there is output that cannot be read."""
         self.response: dict[str, Any] = {}
-        """The response object, as an event told it last."""
+        """The response object of the last event that had one."""
         self.number = 0
         """Of the last event."""
         self.said: list[str] = []
@@ -36,7 +36,7 @@ class ResponsesStream:
         self._counted_by_item: dict[Any, int] = {}
 
     def see(self, event: dict[str, Any]) -> str:
-        """The output in an event that none before it has told."""
+        """The output in an event that no earlier one had."""
         kind = event.get("type")
         kind = kind if type(kind) is str else ""
         number = event.get("sequence_number")
@@ -89,7 +89,7 @@ class ResponsesStream:
         return more
 
     def _more(self, event: dict[str, Any], text: str, before: int) -> str:
-        """What of ``text`` goes beyond the characters that were told before."""
+        """The part of ``text`` beyond the characters that came before."""
         more = text[before:]
         item = _item_of(event)
         self._counted_by_item[item] = self._counted_by_item.get(item, 0) + len(more)
@@ -103,7 +103,7 @@ class ResponsesStream:
 
     @staticmethod
     def _place(event: dict[str, Any], kind: str) -> tuple[Any, ...]:
-        """Where the text of an event stands: those of one place repeat and continue each other."""
+        """The place of an event's text: events of one place repeat and continue each other."""
         item = _item_of(event)
         for name in ("content_index", "summary_index"):
             if type(event.get(name)) is int:

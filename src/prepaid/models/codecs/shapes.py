@@ -46,7 +46,7 @@ _LEAVE_OUT: Final = "Leave it out."
 
 
 class Mistake(Exception):
-    """Something that may not be sent; its place is put together while it is on its way up."""
+    """Something that may not be sent; its place is put together on the way up."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,15 +62,15 @@ class Mistake(Exception):
         return "".join(reversed(self._place)).removeprefix(".")
 
     def told(self) -> InvalidRequestError:
-        """The error that a client is told."""
+        """The error for the client."""
         raise NotImplementedError
 
 
 class UnknownKey(Mistake):
-    """A key that no list knows."""
+    """A key that is in no list."""
 
     def told(self) -> InvalidRequestError:
-        """In OpenAI's words."""
+        """The error, in OpenAI's words."""
         return FieldNotSupported(self.place)
 
 
@@ -82,7 +82,7 @@ class Misshapen(Mistake):
         self.what, self.remedy = what, remedy
 
     def told(self) -> InvalidRequestError:
-        """With the place before it."""
+        """The error, with the place before it."""
         error = InvalidRequestError(f"{self.place} {self.what}.", remedy=self.remedy)
         error.param = self.place
         return error
@@ -105,7 +105,7 @@ class Uncovered:
 
 
 class Unpriced(Mistake):
-    """Something that the provider bills beyond the price, or that nobody here can count."""
+    """Something that the provider bills beyond the price, or that cannot be counted here."""
 
     def __init__(self, what: str = "", *, value: Any = None, remedy: str = _LEAVE_OUT) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ def shown(name: str) -> str:
 
 
 def _as_found(value: Any) -> str:
-    """``: <value>`` of a number or flag; other values may be long, or nobody else's business."""
+    """``: <value>`` of a number or flag; other values may be long or private."""
     return f": {json.dumps(value)}" if type(value) in (int, float, bool) else ""
 
 
@@ -208,7 +208,7 @@ def typed(kinds: Mapping[str, Keys], what: str) -> Check:
 
 
 def one_of(*values: str, or_else: Check | None = None) -> Check:
-    """One of these texts; anything else is unpriced, or what ``or_else`` accepts."""
+    """One of these strings; anything else is unpriced, or what ``or_else`` accepts."""
     known = frozenset(values)
     listed = ", ".join(values)
 
@@ -223,13 +223,13 @@ def one_of(*values: str, or_else: Check | None = None) -> Check:
 
 
 def text(value: Any) -> None:
-    """A text."""
+    """A string."""
     if type(value) is not str:
         raise Misshapen(f"is not a string{_as_found(value)}", "Send a string.")
 
 
 def text_or(other: Check) -> Check:
-    """A text, or what ``other`` accepts."""
+    """A string, or what ``other`` accepts."""
 
     def check(value: Any) -> None:
         if type(value) is not str:
@@ -239,7 +239,7 @@ def text_or(other: Check) -> Check:
 
 
 def flag(value: Any) -> None:
-    """True or false. An upstream could take for true what is neither."""
+    """True or false. An upstream could take anything else for true."""
     if type(value) is not bool:
         raise Misshapen(f"is {shown(str(value))}", "Send true or false.")
 
@@ -251,7 +251,7 @@ def number(value: Any) -> None:
 
 
 def texts(value: Any) -> None:
-    """An object of texts, as ``metadata`` is; anything deeper could be an instruction to a proxy."""
+    """An object of strings, as ``metadata`` is; anything deeper could be an instruction to a proxy."""
     if type(value) is not dict:
         raise Misshapen(f"is not an object{_as_found(value)}", "Send an object of strings.")
     for key, inner in value.items():
@@ -262,5 +262,5 @@ def texts(value: Any) -> None:
 
 
 def unpriced(value: Any) -> None:  # noqa: ARG001 -- no value will do
-    """Nothing: that the field is there is enough."""
+    """Refuse any value: the field's presence is enough."""
     raise Unpriced
