@@ -769,8 +769,8 @@ class ProviderFault(StrEnum):
 class ProviderError(PrepaidError):
     """The provider refused or failed; the request cost its payer nothing.
 
-    The message is in our words, but for what a client needs to correct its request (``fault`` is
-    ``REQUEST``): what a provider says of keys, accounts and addresses stands in ``detail`` alone.
+    The message is in our words, except for what a client needs to correct its request (``fault`` is
+    ``REQUEST``): what a provider says of keys, accounts and addresses is in ``detail`` alone.
 
     Attributes:
         status: the provider's HTTP status, where it answered with one.
@@ -809,7 +809,7 @@ class ProviderStreamBroken(ProviderError):
 
 
 class ProviderUsageInvalid(ProviderError):
-    """Token counts that cannot be (negative, absurd)."""
+    """An app's own model told token counts that cannot be (negative, absurd)."""
 
 
 class UpstreamUnavailable(ProviderError):

@@ -35,7 +35,7 @@ __all__ = ["Heavy", "announces_much", "check_structure", "is_heavy"]
 T = TypeVar("T")
 
 _BYTES_A_VALUE: Final = 16
-"""Numbers and punctuation may have so many on average: a number of thousands of digits costs as much as many."""
+"""Numbers and punctuation may have so many on average: a number of 1,000 digits costs as much as many."""
 
 _LIGHT_BYTES: Final = 8_192
 _OBJECTS_LIGHT: Final = 500
