@@ -21,34 +21,26 @@ from prepaid.errors import (
     SessionAlreadyClosed,
     SessionExpired,
     SessionPaused,
-    ValueTooLarge,
 )
 from prepaid.gateway.asgi import Request
 from prepaid.gateway.limits import Slot
 from prepaid.meter import Payer
 from prepaid.records import Account, ModelInfo, SessionState
-from prepaid.relay import HEAVY_BYTES, heavily
+from prepaid.relay import HEAVY_BYTES, check_structure, heavily
 from prepaid.sessions.workspace import Workspace
 
-__all__ = ["Heavy", "announces_much", "check_structure", "is_heavy"]
+__all__ = ["Heavy", "announces_much", "is_heavy"]
 
 T = TypeVar("T")
-
-_BYTES_A_VALUE: Final = 16
-"""Numbers and punctuation may have so many on average: a number of 1,000 digits costs as much as many."""
 
 _LIGHT_BYTES: Final = 8_192
 _OBJECTS_LIGHT: Final = 500
 """A body of medium length with more objects than that is heavy."""
 
-_VALUES_A_CONTAINER: Final = 4
-"""What a list costs to make, keep and free, compared with a number."""
-
 _BYTES_A_SLOT: Final = 256 * 1024
 _VALUES_A_SLOT: Final = 4_000
 """A request with a long body counts as several: one for each of these."""
 
-_BLANKS: Final = b" \t\r\n"
 _PRICES_KEPT: Final = 256
 
 
@@ -63,40 +55,6 @@ def announces_much(request: Request) -> bool:
 def is_heavy(raw: bytes) -> bool:
     """Whether parsing a body takes so long that nobody else should wait for it."""
     return len(raw) > HEAVY_BYTES or (len(raw) > _LIGHT_BYTES and raw.count(b"{") > _OBJECTS_LIGHT)
-
-
-def check_structure(raw: bytes, values_max: int) -> int:
-    """Refuse JSON with too many values, before a parser makes objects of them; return how many it has.
-
-    A comma or a colon counts one, a list or an object four, and the content of strings nothing, however long
-    they are. Exact for JSON, and for as much of anything else as a parser would read.
-
-    Raises:
-        ValueTooLarge: there are more than ``values_max``, or numbers as long as so many.
-    """
-    bare = raw
-    if b"\\" in raw:  # only strings have them: without what they escape, the quotes left delimit strings
-        bare = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
-    _check_count(bare.count(b'"') // 2, values_max)  # every string is a name or a value
-    outside = b"".join(bare.split(b'"')[::2])
-    count = outside.count(b",") + outside.count(b":")
-    count += _VALUES_A_CONTAINER * (outside.count(b"{") + outside.count(b"["))
-    _check_count(count, values_max)
-    size, limit = len(outside.translate(None, _BLANKS)), values_max * _BYTES_A_VALUE
-    if size > limit:
-        raise _too_much("The request body without its strings", size, limit, "bytes")
-    return count
-
-
-def _check_count(count: int, values_max: int) -> None:
-    if count > values_max:
-        raise _too_much("The request body", count, values_max, "values")
-
-
-def _too_much(what: str, size: int, limit: int, unit: str) -> ValueTooLarge:
-    return ValueTooLarge(
-        what, size, limit, unit, limit_name="body_values_max", remedy="Send fewer and shorter values."
-    )
 
 
 class Heavy:

@@ -8,21 +8,26 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from prepaid.errors import MayBill, ProviderError
+from prepaid.errors import MayBill, ProviderError, ProviderResponseInvalid, ValueTooLarge
 from prepaid.meter import PaidCall, exposure
+from prepaid.models.events import event_json
 from prepaid.models.measure import BYTES_PER_TOKEN_LIKELY, text_bytes
 from prepaid.models.retrying import with_retries
 from prepaid.models.usage import least_output_tokens, read_usage, told_cost_micros
 from prepaid.records import Usage
+from prepaid.relay.heavy import HEAVY_BYTES, check_structure
 from prepaid.relay.order import Order, Receipt
 from prepaid.relay.targets import Target
 from prepaid.relay.wire import Body
 
-__all__ = ["Attempt"]
+__all__ = ["Attempt", "is_large", "large_json"]
 
 _HIDDEN_TIMES: Final = 4
 _HIDDEN_MORE: Final = 100
 """A provider that tells more output than these make of what it showed does not show all of it."""
+
+_SECRET_LENGTH_MIN: Final = 8
+"""A shorter key could be a word of any answer."""
 
 T = TypeVar("T")
 
@@ -105,6 +110,13 @@ class Attempt:
                 target.host.note_odd_usage(read.repaired)
         return target.with_bytes(read.usage, texts)
 
+    def masked(self, content: bytes) -> bytes:
+        """What the client gets, without the operator's key, should the upstream have put it there (P12)."""
+        secret = self.target.host.secret
+        if secret is None or len(secret) < _SECRET_LENGTH_MIN:
+            return content
+        return content.replace(secret.encode(), b"***")
+
     def receipt(self, usage: Usage) -> Receipt:
         """What it comes to; what is available then is known when it is settled."""
         return self.target.receipt(usage, self.limit, self.call.granted)
@@ -154,3 +166,22 @@ class Attempt:
         if not host.hides_output:
             shown = sum(map(text_bytes, texts)) // BYTES_PER_TOKEN_LIKELY
             host.hides_output = usage.output_tokens > shown * _HIDDEN_TIMES + _HIDDEN_MORE
+
+
+def is_large(content: bytes) -> bool:
+    """Whether nobody else should wait while it is parsed."""
+    return len(content) > HEAVY_BYTES
+
+
+def large_json(upstream: str, content: bytes, values_max: int) -> Body:
+    """``event_json`` of much, to be called in a thread.
+
+    Raises:
+        ProviderResponseInvalid: it has more parts than ``values_max``, which is seen before it is parsed, or
+            is no JSON object.
+    """
+    try:
+        check_structure(content, values_max, f"The answer of upstream {upstream!r}")
+    except ValueTooLarge as error:
+        raise ProviderResponseInvalid(error.what) from None
+    return event_json(upstream, content)

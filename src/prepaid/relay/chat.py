@@ -15,12 +15,14 @@ from prepaid.models.failures import refused_in_stream
 from prepaid.models.usage import CHAT_USAGE
 from prepaid.records import Api, Message, Role, ToolCall, Usage
 from prepaid.relay.wire import (
+    REPLY_VALUES_MAX,
     Asked,
     Body,
     Reader,
     add_image,
     answered,
     count_of,
+    data_lines,
     flag_of,
     listed,
     model_of,
@@ -52,6 +54,8 @@ class ChatApi:
 
     name: ApiName = "chat"
     path = "/chat/completions"
+    reply_field = "choices"
+    reply_values_max = REPLY_VALUES_MAX
     usage = CHAT_USAGE
 
     def read(self, body: Body) -> Asked:
@@ -181,8 +185,14 @@ class ChatReader:
         if self._answer.error:
             raise refused_in_stream(self._upstream, self._answer.error, self._secret)
         self._last = event
-        is_usage_only = not event.get("choices") and event.get("usage") is not None
-        return text, self._asked.wants_usage or not is_usage_only
+        if event.get("choices"):
+            return text, True
+        is_chunk = "choices" in event and event.get("usage") is None
+        return text, is_chunk or (event.get("usage") is not None and self._asked.wants_usage)
+
+    def written(self, data: bytes) -> bytes:
+        """A chunk has no name."""
+        return data_lines(data)
 
     def cut(self, usage: Usage) -> bytes:
         """A chunk that ends the choices which are open, and the usage where it was asked for."""

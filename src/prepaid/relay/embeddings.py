@@ -22,6 +22,9 @@ class EmbeddingsApi:
 
     name: ApiName = "embeddings"
     path = "/embeddings"
+    reply_field = "data"
+    reply_values_max = 10_000_000
+    """Vectors are numbers, which cost little."""
     usage = UsageFields("prompt_tokens", None, "prompt_tokens_details")
 
     def read(self, body: Body) -> Asked:

@@ -12,17 +12,23 @@ from prepaid.meter import PaidCall
 from prepaid.models.events import EventBytes, check_event_stream, event_json
 from prepaid.models.measure import text_bytes
 from prepaid.records import Message, Usage
-from prepaid.relay.attempt import Attempt
+from prepaid.relay.attempt import Attempt, is_large, large_json
+from prepaid.relay.heavy import heavily
 from prepaid.relay.hosts import Reply
 from prepaid.relay.order import Head, Order
 from prepaid.relay.targets import Target
+from prepaid.relay.wire import Body
 
-__all__ = ["Flow"]
+__all__ = ["TAIL", "Flow"]
 
 EVENT_BYTES_MAX: Final = 16 * 1_048_576
 """The last event of a response repeats all of it."""
 
 _DONE: Final = b"[DONE]"
+TAIL: Final = b"data: [DONE]\n\n"
+"""What ends a stream once it is settled."""
+_ALIVE: Final = b": waiting\n\n"
+"""A comment, which clients pass over, in place of a provider's own."""
 
 _CUT_CHARACTERS_PER_TOKEN: Final = 8
 _CUT_CHARACTERS_MORE: Final = 128
@@ -40,8 +46,6 @@ class Flow(Attempt):
         super().__init__(order, target, call)
         self.has_begun = False
         """Whether the client was given anything."""
-        self.tail = b"data: [DONE]\n\n"
-        """What ends the stream once it is settled."""
         self._reader = order.api.reader(target.host.name, target.host.secret, order.asked)
         self._events = EventBytes(target.host.name, EVENT_BYTES_MAX)
         self._is_done = False
@@ -165,7 +169,7 @@ class Flow(Attempt):
         head: Head | None = self._head(reply.content_type)
         async with aclosing(reply.pieces()) as pieces:
             async for piece in pieces:
-                passed, error = self._passed(self._events.feed(piece))
+                passed, error = await self._passed(self._events.feed(piece), is_begun=head is None)
                 if head is not None and (passed or error is None):
                     yield head
                     head = None
@@ -181,7 +185,7 @@ class Flow(Attempt):
             if not self._is_cut:
                 await reply.finish()
             return
-        passed, error = self._passed(self._events.end())
+        passed, error = await self._passed(self._events.end(), is_begun=True)
         yield passed
         if error is not None:
             raise error
@@ -190,27 +194,41 @@ class Flow(Attempt):
         is_lowered = self.limit < self.target.tokens_max
         return Head(self.target.info.name, content_type, self.call.granted, self.limit, is_lowered)
 
-    def _passed(self, events: Iterator[tuple[bytes, bytes]]) -> tuple[bytes, ProviderError | None]:
-        """What of these events the client gets, up to the one that is an error."""
+    async def _passed(
+        self, events: Iterator[tuple[bytes, bytes]], *, is_begun: bool
+    ) -> tuple[bytes, ProviderError | None]:
+        """What of these events the client gets, up to the one that is an error.
+
+        Events are written anew, with nothing but their data: what else a provider puts into a stream
+        (comments, ids, events of its own) is between it and the operator (spec P12).
+        """
         passed: list[bytes] = []
         try:
-            for event, data in events:
-                if data.strip() == _DONE:
+            for _, data in events:
+                if not data:
+                    if is_begun:
+                        passed.append(_ALIVE)
+                elif data.strip() == _DONE:
                     self._is_done = True
-                    self.tail = event
-                elif not data or self._is_passed(data):
-                    passed.append(event)
+                elif self._is_passed(await self._json(data)):
+                    passed.append(self._reader.written(data))
                 elif self._is_cut:
                     self._is_done = True
                     passed.append(self._reader.cut(self.usage_so_far()))
                 if self._is_done:
                     break
         except ProviderError as error:
-            return b"".join(passed), error
-        return b"".join(passed), None
+            return self.masked(b"".join(passed)), error
+        return self.masked(b"".join(passed)), None
 
-    def _is_passed(self, data: bytes) -> bool:
-        text, is_wanted = self._reader.see(event_json(self.target.host.name, data))
+    async def _json(self, data: bytes) -> Body:
+        name, values_max = self.target.host.name, self.order.api.reply_values_max
+        if is_large(data):
+            return await heavily(lambda: large_json(name, data, values_max))
+        return event_json(name, data)
+
+    def _is_passed(self, event: Body) -> bool:
+        text, is_wanted = self._reader.see(event)
         if text:
             size = len(text) if self.target.counts_tokens else text_bytes(text)
             self._size += size

@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Any, Self
 
-from prepaid.errors import ChatNotFound, ProviderError
+from prepaid.errors import ChatNotFound, ProviderError, ProviderResponseInvalid
 from prepaid.meter import Meter, PaidCall, PlaceQueue, Replay
 from prepaid.models.catalogue import Catalogue
 from prepaid.models.events import event_json
 from prepaid.models.failures import refused_in_stream
 from prepaid.records import Message, Usage
-from prepaid.relay.attempt import Attempt
-from prepaid.relay.flow import Flow
+from prepaid.relay.attempt import Attempt, is_large, large_json
+from prepaid.relay.flow import TAIL, Flow
 from prepaid.relay.heavy import heavily
 from prepaid.relay.order import Head, Order, Receipt, Relayed
 from prepaid.relay.targets import Target, Targets
@@ -227,15 +228,10 @@ async def _answered(attempt: Attempt) -> Relayed:
         async with target.host.ask(order, body) as reply:
             return await reply.content()
 
-    content = await attempt.with_retries(ask)
-    reply = event_json(target.host.name, content)
-    texts = list(order.api.reply_texts(reply))
+    content = attempt.masked(await attempt.with_retries(ask))
+    read = partial(_read, attempt, content)
+    reply, texts, usage = await heavily(read) if is_large(content) else read()
     told = reply.get("usage")
-    usage = attempt.usage(told, texts)
-    error = _error_in(reply)
-    if error:  # some say so with status 200
-        attempt.delivered = 0 if told is None and not any(texts) else target.cost(usage)
-        raise refused_in_stream(target.host.name, error, target.host.secret)
     attempt.note_hidden_output(usage, texts)
     charged = attempt.charged(usage)
     relayed = Relayed(content, "application/json", attempt.receipt(charged))
@@ -265,7 +261,7 @@ async def _settled_flow(flow: Flow) -> AsyncGenerator[Head | bytes | Receipt]:
     charged = flow.charged(usage)
     response = None
     if call.is_keyed:
-        kept = Relayed(b"".join([*seen, flow.tail]), head.content_type, flow.receipt(charged))
+        kept = Relayed(b"".join([*seen, TAIL]), head.content_type, flow.receipt(charged))
         response = kept.kept()
     settled = await call.settle(
         charged,
@@ -276,12 +272,34 @@ async def _settled_flow(flow: Flow) -> AsyncGenerator[Head | bytes | Receipt]:
         exposure=flow.cut_exposure(usage),
     )
     call.measure = None
-    yield flow.tail
+    yield TAIL
     yield replace(flow.receipt(charged), available=settled.available)
 
 
 def _affordable(targets: list[Target], call: PaidCall) -> Iterator[Target]:
     return (target for target in targets if call.granted >= target.quoted.minimum)
+
+
+def _read(attempt: Attempt, content: bytes) -> tuple[Body, list[str], Usage]:
+    """A whole reply, all output in it, and what it came to.
+
+    Raises:
+        ProviderError: it is the upstream's own error, or no reply of this API.
+    """
+    api, host = attempt.order.api, attempt.target.host
+    if is_large(content):
+        reply = large_json(host.name, content, api.reply_values_max)
+    else:
+        reply = event_json(host.name, content)
+    error, told = _error_in(reply), reply.get("usage")
+    if not error and type(reply.get(api.reply_field)) is not list:
+        raise ProviderResponseInvalid(f"Upstream {host.name!r} did not answer with {api.reply_field!r}.")
+    texts = list(api.reply_texts(reply))
+    usage = attempt.usage(told, texts)
+    if error:  # some say so with status 200
+        attempt.delivered = 0 if told is None and not any(texts) else attempt.target.cost(usage)
+        raise refused_in_stream(host.name, error, host.secret)
+    return reply, texts, usage
 
 
 def _error_in(reply: Body) -> Any:

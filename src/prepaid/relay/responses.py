@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -15,12 +16,14 @@ from prepaid.models.failures import refused_in_stream
 from prepaid.models.usage import RESPONSES_USAGE
 from prepaid.records import Api, Message, Role, ToolCall, Usage
 from prepaid.relay.wire import (
+    REPLY_VALUES_MAX,
     Asked,
     Body,
     Reader,
     add_image,
     answered,
     count_of,
+    data_lines,
     flag_of,
     listed,
     model_of,
@@ -32,6 +35,8 @@ from prepaid.relay.wire import (
 
 __all__ = ["RESPONSES"]
 
+_EVENT_NAME: Final = re.compile(r"response\.[a-z0-9_.]{1,100}")
+
 _ITEM_TEXTS: Final = ("name", "arguments", "output", "input")
 _REASONING_TEXTS: Final = ("summary", "encrypted_content")
 _TEXT_ONLY: Final[frozenset[Api]] = frozenset({"chat"})
@@ -42,6 +47,8 @@ class ResponsesApi:
 
     name: ApiName = "responses"
     path = "/responses"
+    reply_field = "output"
+    reply_values_max = REPLY_VALUES_MAX
     usage = RESPONSES_USAGE
 
     def read(self, body: Body) -> Asked:
@@ -139,6 +146,7 @@ class ResponsesReader:
         self._upstream = upstream
         self._secret = secret
         self._answer = ResponsesStream()
+        self._name = ""
 
     @property
     def usage(self) -> Any:
@@ -161,8 +169,9 @@ class ResponsesReader:
         return self._answer.hides_output
 
     def see(self, event: Body) -> tuple[str, bool]:
-        """The output in an event; the client gets all of them, but for the upstream's own errors."""
+        """The output in an event; the client gets those of responses, but for the upstream's own errors."""
         kind = event.get("type")
+        self._name = kind if type(kind) is str and _EVENT_NAME.fullmatch(kind) else ""
         text = self._answer.see(event)
         if text:
             self.texts.append(text)
@@ -170,7 +179,11 @@ class ResponsesReader:
         failure = event.get("error") or (response.get("error") if type(response) is dict else None)
         if failure or kind == "error":
             raise refused_in_stream(self._upstream, failure or event, self._secret)
-        return text, True
+        return text, bool(self._name)
+
+    def written(self, data: bytes) -> bytes:
+        """Events are named by their types."""
+        return b"event: " + self._name.encode() + b"\n" + data_lines(data)
 
     def cut(self, usage: Usage) -> bytes:
         """The event that ends a response at its limit."""

@@ -15,6 +15,7 @@ from prepaid.models.usage import UsageFields
 from prepaid.records import Api, Message, Usage
 
 __all__ = [
+    "REPLY_VALUES_MAX",
     "Asked",
     "Body",
     "Picture",
@@ -23,6 +24,7 @@ __all__ = [
     "add_image",
     "answered",
     "count_of",
+    "data_lines",
     "flag_of",
     "listed",
     "model_of",
@@ -36,6 +38,8 @@ __all__ = [
 
 Body = dict[str, Any]
 """A request's or reply's JSON object. What is not named here goes on as it came."""
+
+REPLY_VALUES_MAX: Final = 400_000
 
 COUNT_MAX = 100_000_000
 _AS_OPENAI: Final = "Send it as OpenAI's API has it."
@@ -106,6 +110,9 @@ class Reader(Protocol):
             ProviderResponseInvalid: it is not an event of this API.
         """
 
+    def written(self, data: bytes) -> bytes:
+        """The event that was seen last, as the client gets it: its data, and nothing else of it."""
+
     def cut(self, usage: Usage) -> bytes:
         """The events that end an answer at its limit."""
 
@@ -119,6 +126,10 @@ class WireApi(Protocol):
     name: ApiName
     path: str
     usage: UsageFields
+    reply_field: str
+    """The list that every whole reply has."""
+    reply_values_max: int
+    """So many parts a reply or an event may have: a parser in C stops everybody while it makes them."""
 
     def read(self, body: Body) -> Asked:
         """What matters in a request; refused fields that are null are taken out of it.
@@ -148,6 +159,11 @@ class WireApi(Protocol):
 
     def failure(self, error: Mapping[str, Any]) -> bytes:
         """OpenAI's error body as the last event of a stream that failed."""
+
+
+def data_lines(data: bytes) -> bytes:
+    """The data of an event as lines, and the blank line behind them."""
+    return b"data: " + data.replace(b"\r", b"").replace(b"\n", b"\ndata: ") + b"\n\n"
 
 
 def count_of(body: Body, name: str, limit: int = COUNT_MAX) -> int | None:
