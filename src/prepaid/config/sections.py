@@ -304,6 +304,12 @@ class PriceSettings(Section):
     image_tokens_max: Tokens | None = None
     apis: frozenset[Api] | None = None
 
+    @model_validator(mode="after")
+    def _searches_are_priced(self) -> Self:
+        if "searches_max" in self.model_fields_set and "per_search" not in self.model_fields_set:
+            raise ValueError("it has searches_max without per_search, so searches would cost nothing")
+        return self
+
     def amounts(self) -> dict[str, Decimal]:
         """Every amount that is set, by its key."""
         named = {

@@ -1,8 +1,8 @@
-"""Heavy bodies: who sends one can pay for it, and nobody else waits while it is read.
+"""Heavy bodies: their senders can pay for them, and nobody else waits while they are read.
 
-What is linear in a body stops the event loop for as long as it takes, and a parser in C keeps all threads
-from going on. So before a heavy body is read, its payer's balance is looked at; before it is parsed, what
-it is made of is counted, which costs a hundredth; and it is parsed in a thread, one of each key at a time.
+Work that is linear in a body stops the event loop for as long as it takes, and a parser in C stops all
+threads. So before a heavy body is read, its payer's balance is checked; before it is parsed, its values are
+counted, which costs a hundredth; and it is parsed in a thread, one of each key at a time.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ T = TypeVar("T")
 
 _LIGHT_BYTES: Final = 8_192
 _OBJECTS_LIGHT: Final = 500
-"""A body that is not long, but of nothing else than small objects, is heavy."""
+"""A body of medium length with more objects than that is heavy."""
 
 _BYTES_A_SLOT: Final = 256 * 1024
 _VALUES_A_SLOT: Final = 4_000
-"""A request with a long body takes the room of several: as many as it has of these."""
+"""A request with a long body counts as several: one for each of these."""
 
 _PRICES_KEPT: Final = 256
 
 
 def announces_much(request: Request) -> bool:
-    """Whether a request's body may be heavy, by its head alone."""
+    """Whether a request's body may be heavy, judging by its head alone."""
     length = request.header(b"content-length")
     if length is None:
         return request.header(b"transfer-encoding") is not None
@@ -53,12 +53,12 @@ def announces_much(request: Request) -> bool:
 
 
 def is_heavy(raw: bytes) -> bool:
-    """Whether to read a body takes so long that nobody else should wait for it."""
+    """Whether parsing a body takes so long that nobody else should wait for it."""
     return len(raw) > HEAVY_BYTES or (len(raw) > _LIGHT_BYTES and raw.count(b"{") > _OBJECTS_LIGHT)
 
 
 class Heavy:
-    """What one process does about heavy bodies."""
+    """Admits and reads the heavy bodies of one process."""
 
     def __init__(self, workspace: Workspace, limits: GatewaySettings) -> None:
         self._workspace = workspace
@@ -68,9 +68,9 @@ class Heavy:
         self._least = lru_cache(_PRICES_KEPT)(self._least_on)
 
     async def admit(self, request: Request, payer: Payer, key: str | None, slot: Slot) -> None:
-        """Refuse a body that its payer cannot pay for, before it is read; what is not heavy is let by.
+        """Refuse a body that its payer cannot pay for, before it is read; what is not heavy may pass.
 
-        A ``key`` that was used before is let by, too: its answer may be there already.
+        A ``key`` that was used before may pass, too: its answer may be there already.
 
         Raises:
             InsufficientFunds: there is less than the cheapest request costs, held money included.
@@ -92,7 +92,7 @@ class Heavy:
         raise refusal
 
     def make_room(self, request: Request, slot: Slot) -> None:
-        """Have a request with a long body count for several, before it is read.
+        """Make a request with a long body count as several, before it is read.
 
         Raises:
             ConcurrencyLimitReached: its key has no room left for it.
@@ -102,10 +102,10 @@ class Heavy:
         slot.grow(size // _BYTES_A_SLOT)
 
     async def read(self, slot: Slot, raw: bytes, work: Callable[[], T]) -> T:
-        """What ``work`` makes of a body: at once, or in a thread where it is heavy, in the key's turn.
+        """Run ``work`` on a body: at once, or if it is heavy in a thread, in the key's turn.
 
         Raises:
-            ValueTooLarge: it has too many parts.
+            ValueTooLarge: it has too many values.
             ConcurrencyLimitReached: its key has no room left for it.
         """
         if not is_heavy(raw):
@@ -149,7 +149,7 @@ class Heavy:
         return InsufficientFunds(needed, account.available, account.held)
 
     def _least_on(self, models: tuple[str, ...] | None, _day: int) -> int:
-        """What the cheapest request costs that a key for these models can send; prices change by day.
+        """The cost of the cheapest request that a key for these models can send; prices change by day.
 
         Models behind a prefix cannot be listed, so these count as one base unit; a free one has to be named
         in ``[prices]``.

@@ -348,7 +348,7 @@ def check_model_name(name: str) -> None:
     """
     if not isinstance(name, str) or not name.isprintable() or not 1 <= len(name) <= NAME_LENGTH_MAX:
         raise ConfigError(
-            f"{name!r} is no name for a model.", remedy=f"Use 1 to {NAME_LENGTH_MAX} printable characters."
+            f"{name!r} is not a name for a model.", remedy=f"Use 1 to {NAME_LENGTH_MAX} printable characters."
         )
 
 

@@ -197,11 +197,14 @@ class _Attempt:
     def _ours(self, error: Exception) -> ProviderError:
         name, settings = self.name, self._upstream.settings
         if isinstance(error, TimeoutError):
-            stage = "connecting" if isinstance(error, _UNCONNECTED) else "waiting"
+            if isinstance(error, _UNCONNECTED):
+                seconds = settings.connect_timeout_seconds
+                return ProviderTimeout(
+                    f"Upstream {name!r}: no connection within {seconds} seconds (connect_timeout_seconds)."
+                )
+            seconds = settings.timeout_seconds
             return ProviderTimeout(
-                f"Upstream {name!r} did not answer in time (while {stage}); it may take"
-                f" {settings.timeout_seconds} seconds until it answers and between two pieces, and"
-                f" {settings.connect_timeout_seconds} to connect."
+                f"Upstream {name!r}: no answer within {seconds} seconds (timeout_seconds)."
             )
         if isinstance(error, _UNCONNECTED):
             return ProviderError(f"Upstream {name!r} cannot be reached.")

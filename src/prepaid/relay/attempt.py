@@ -186,7 +186,7 @@ def large_json(upstream: str, content: bytes, values_max: int) -> Body:
             is no JSON object.
     """
     try:
-        check_structure(content, values_max, f"what upstream {upstream!r} sent")
+        check_structure(content, values_max, f"The answer of upstream {upstream!r}")
     except ValueTooLarge as error:
-        raise ProviderResponseInvalid(str(error)) from None
+        raise ProviderResponseInvalid(error.what) from None
     return event_json(upstream, content)

@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from prepaid.errors import InvalidRequestError, ProviderResponseInvalid
 from prepaid.models.codecs.fields import ApiName
+from prepaid.models.codecs.shapes import Misshapen, Uncovered
 from prepaid.models.usage import UsageFields
 from prepaid.records import Api, Message, Usage
 
@@ -41,6 +42,7 @@ Body = dict[str, Any]
 REPLY_VALUES_MAX: Final = 400_000
 
 COUNT_MAX = 100_000_000
+_AS_OPENAI: Final = "Send it as OpenAI's API has it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Asked:
     """Of the body; paid for by the image, not by the byte."""
     apis: frozenset[Api] = frozenset()
     """What the model must be able to do."""
-    unpriced: str = ""
+    unpriced: Uncovered | None = None
     """What in it no price covers, if anything; then it is refused."""
     others: tuple[str, ...] = ()
     """Its fields that not every model's upstream may be sent (``codecs.dialects``)."""
@@ -185,8 +187,8 @@ def count_of(body: Body, name: str, limit: int = COUNT_MAX) -> int | None:
     if value is None:
         return None
     if type(value) is not int or not 1 <= value <= limit:  # a bool is no count
-        raise InvalidRequestError(
-            f"{name} is {str(value)[:40]}.", remedy=f"Send an integer from 1 to {limit}, or leave it out."
+        raise _misshapen(
+            name, f"is {str(value)[:40]}", f"Send an integer from 1 to {limit}, or leave it out."
         )
     return value
 
@@ -201,7 +203,7 @@ def flag_of(body: Body, name: str) -> bool:
     if value is None:
         return False
     if type(value) is not bool:
-        raise InvalidRequestError(f"{name} is {str(value)[:40]}.", remedy="Send true or false.")
+        raise _misshapen(name, f"is {str(value)[:40]}", "Send true or false.")
     return value
 
 
@@ -215,7 +217,7 @@ def object_of(body: Body, name: str) -> Body:
     if value is None:
         return {}
     if type(value) is not dict:
-        raise InvalidRequestError(f"{name} is no object.", remedy=f"Send {name} as OpenAI's API has it.")
+        raise _misshapen(name, "is not an object", _AS_OPENAI)
     return value
 
 
@@ -236,9 +238,7 @@ def listed(value: Any, name: str) -> list[Body]:
         InvalidRequestError: it is something else.
     """
     if not isinstance(value, list) or not all(type(each) is dict for each in value):
-        raise InvalidRequestError(
-            f"{name} is no list of objects.", remedy=f"Send {name} as OpenAI's API has it."
-        )
+        raise _misshapen(name, "is not a list of objects", _AS_OPENAI)
     return value
 
 
@@ -249,7 +249,7 @@ def answered(name: str, value: Any) -> list[Body]:
         ProviderResponseInvalid: it is something else.
     """
     if type(value) is not list or not all(type(each) is dict for each in value):
-        raise ProviderResponseInvalid(f"The upstream's {name} are no list of objects.")
+        raise ProviderResponseInvalid(f"The upstream's {name} are not a list of objects.")
     return value
 
 
@@ -261,8 +261,16 @@ def model_of(body: Body) -> str:
     """
     model = body.get("model")
     if type(model) is not str or not model:
-        raise InvalidRequestError("The request names no model.", remedy="Send model as text.")
+        error = InvalidRequestError("The request names no model.", remedy="Send model as a string.")
+        error.param = "model"
+        raise error
     return model
+
+
+def _misshapen(name: str, what: str, remedy: str) -> InvalidRequestError:
+    mistake = Misshapen(what, remedy)
+    mistake.inside(name)
+    return mistake.told()
 
 
 def texts_of(content: Any) -> Iterator[str]:

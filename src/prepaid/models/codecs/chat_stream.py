@@ -18,11 +18,11 @@ _TEXTS: Final = ("content", "refusal", "reasoning_content", "reasoning")
 
 
 class ChatStream:
-    """Puts one streamed answer together: all output is told, the first choice is kept."""
+    """Puts one streamed answer together: returns all output, and keeps the first choice."""
 
     def __init__(self, choices: int = 1) -> None:
         self.usage: Any = None
-        """As the provider told it last; ``None`` where it has not."""
+        """As the provider last reported it; ``None`` if it has not."""
         self.models: list[str] = []
         """The models that the provider says have answered."""
         self.reason: str | None = None
@@ -36,7 +36,7 @@ class ChatStream:
         self.least_characters = 0
         """Of output in fields that are known to hold nothing else."""
         self.call_characters = 0
-        """Of the first choice's tool calls together."""
+        """In all of the first choice's tool calls."""
         self._open = set(range(choices))
         self._said: list[str] = []
         self._so_far: dict[tuple[Any, ...], list[str]] = {}
@@ -70,7 +70,7 @@ class ChatStream:
         """The output in a chunk, of all its choices.
 
         Raises:
-            ProviderResponseInvalid: its choices are no list.
+            ProviderResponseInvalid: its choices are not a list.
         """
         self._see_usage(chunk.get("usage"))
         model = chunk.get("model")
@@ -83,7 +83,7 @@ class ChatStream:
         if not choices:
             return ""
         if type(choices) is not list:
-            raise ProviderResponseInvalid("The upstream's choices are no list.")
+            raise ProviderResponseInvalid("The upstream's choices are not a list.")
         if len(choices) == 1:
             return self._see_choice(choices[0], 0)
         return "".join(self._see_choice(choice, place) for place, choice in enumerate(choices))

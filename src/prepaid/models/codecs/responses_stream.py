@@ -13,15 +13,15 @@ MODELS_MAX: Final = 8
 _ENDS: Final = ("response.completed", "response.incomplete", "response.failed", "response.done")
 _SAID: Final = ("response.output_text.delta", "response.refusal.delta")
 _WRITTEN: Final = ("delta", "text", "refusal", "arguments", "input", "code", "part", "item")
-"""Where an event of type ``….done`` repeats what its deltas have told, and may tell more."""
+"""Where an event of type ``….done`` repeats its deltas, and may add to them."""
 
 
 class ResponsesStream:
-    """Puts one streamed response together: all output is told once, whichever of its events tells it."""
+    """Puts one streamed response together: returns all output once, whichever events have it."""
 
     def __init__(self) -> None:
         self.usage: Any = None
-        """As the provider told it last; ``None`` where it has not."""
+        """As the provider last reported it; ``None`` if it has not."""
         self.models: list[str] = []
         """The models that the provider says have answered."""
         self.least_characters = 0
@@ -31,7 +31,7 @@ class ResponsesStream:
         self.hides_output = False
         """Whether there is output that cannot be read."""
         self.response: dict[str, Any] = {}
-        """The response object, as an event told it last."""
+        """The response object of the last event that had one."""
         self.number = 0
         """Of the last event."""
         self.said: list[str] = []
@@ -41,7 +41,7 @@ class ResponsesStream:
         self._items: dict[Any, Any] = {}
 
     def see(self, event: dict[str, Any]) -> str:
-        """The output in an event that none before it has told."""
+        """The output in an event that no earlier one had."""
         kind = event.get("type")
         kind = kind if type(kind) is str else ""
         number = event.get("sequence_number")
@@ -95,7 +95,7 @@ class ResponsesStream:
         return more
 
     def _more(self, event: dict[str, Any], text: str, before: int) -> str:
-        """What of ``text`` goes beyond the characters that were told before."""
+        """The part of ``text`` beyond the characters that came before."""
         more = text[before:]
         item = self._item_of(event)
         self._counted_by_item[item] = self._counted_by_item.get(item, 0) + len(more)
