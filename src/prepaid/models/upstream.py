@@ -56,6 +56,8 @@ _UNCONNECTED: Final = (
 )
 """No connection was made, so nothing was sent: names, addresses, TLS, proxies, and time-outs of these."""
 
+_QUOTING: Final = (aiohttp.ClientResponseError, aiohttp.ClientPayloadError)
+
 
 class Upstream:
     """One configured upstream: its name, its settings, its connections, and whether it is worth asking."""
@@ -158,7 +160,9 @@ class _Attempt:
         if isinstance(error, _UNCONNECTED):
             made.may_bill = MayBill.NOTHING
             made.can_resend = True
-        made.detail = self._upstream.hidden.masked(f"{type(error).__name__}: {error}")
+        # What could not be read as HTTP is quoted in its words, and may repeat a prompt.
+        words = "" if isinstance(error, _QUOTING) else f": {error}"
+        made.detail = self._upstream.hidden.masked(f"{type(error).__name__}{words}")
         log_failure(self.name, made, self._model)
         return made
 
