@@ -45,8 +45,10 @@ _UNKNOWN: Final = 502
 _NUMBER_MAX: Final = 100_000
 _RESENT: Final = frozenset({429, 503})
 """All that is sent again: the provider says that it has not begun."""
-_UNBILLED: Final = frozenset({301, 302, 307, 308, *range(400, 500), 500, 501, 503, 529})
+_UNBILLED: Final = frozenset({301, 302, 307, 308, *range(400, 500), 500, 501, 503, 529}) - {408}
 """Refused before there was an answer. Other statuses may come from something in between that gave up."""
+_FILTERED: Final = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
+"""Codes of prompts that were read and refused, which some providers bill as input."""
 _QUOTA: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 """What providers call an empty account in ``code`` or ``type``; with 429 it is no matter of waiting."""
 _STREAM_CODES: Final = KNOWN_CODES | {"rate_limit_exceeded", "server_error"}
@@ -121,6 +123,8 @@ def refused(
     else:
         made = _in_our_words(upstream, _kind(status, is_quota=is_quota), status)
     made.may_bill = MayBill.NOTHING if status in _UNBILLED else MayBill.UNKNOWN
+    if not _FILTERED.isdisjoint(fields):
+        made.may_bill = MayBill.DELIVERED
     made.can_resend = status in _RESENT and not is_quota
     made.detail = f"status {status}{_logged(error, words, hidden, asked)}"
     return with_retry(made, retryable=is_retryable(status) and not is_quota, after_seconds=after_seconds)

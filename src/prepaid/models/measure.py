@@ -15,7 +15,9 @@ _SAMPLED_CHARACTERS: Final = 262_144
 _SAMPLES: Final = 16
 _SAMPLE_CHARACTERS: Final = 8_192
 _PIECE: Final = re.compile(
-    r" ?[A-Z]?[a-z]{1,8}| ?[A-Z]{1,4}| ?[0-9]{1,3}|([!-/:-@\[-`{-~])\1{3,63}| ?[!-/:-@\[-`{-~]{1,4}|\s+|[\x00-\x1f\x7f]"
+    r" ?[A-Z]?[a-z]{1,8}| ?[A-Z]{1,4}| ?[0-9]{1,3}"
+    r"|([!-/:-@\[-`{-~])\1{3,63}| ?[!-/:-@\[-`{-~]{1,4}"
+    r"|\s+|[\x00-\x1f\x7f]"
 )
 """What the vocabularies of OpenAI's and most open models have as one token in plain English and code: a word
 with the space before it, up to three digits, a few signs or a line of one sign, white space."""
