@@ -245,16 +245,17 @@ class Ledgers(RuleBasedStateMachine):
         cost=COSTS,
         turn=st.sampled_from([None, TURN, TURN]),
         response=st.sampled_from([None, "said"]),
+        unpaid=st.integers(0, 3),
+        exposure=st.integers(0, 3),
         way=WAYS,
     )
-    def settle(self, pick, cost, turn, response, way):
+    def settle(self, pick, cost, turn, response, unpaid, exposure, way):
         session, key = self.reserved(pick)
         held = self.model.holds.get((session, key))
         again = held is not None and held.state is not HoldState.OPEN and held.cost is not None
-        self.do(
-            settle(held.cost if again and cost < 40 else cost, key, session, turn=turn, response=response),
-            way,
-        )
+        cost = held.cost if again and cost < 40 else cost
+        more = {"turn": turn, "response": response, "unpaid": unpaid, "exposure": exposure}
+        self.do(settle(cost, key, session, **more), way)
 
     @precondition(lambda self: self.model.holds)
     @rule(pick=PICKS, loss=st.integers(0, 5), way=WAYS)

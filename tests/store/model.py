@@ -301,14 +301,14 @@ class Model:
                 raise HoldResolved(work.key, hold.state.name.lower(), hold.captured)
         else:
             self.resolve(work.session_id, work.key, CAPTURED, work.cost)
-            account.loss += work.cost - hold.captured
+            account.loss += work.cost - hold.captured + work.unpaid + work.exposure
             if hold.chat_no and work.turn is not None:
                 account.chats[hold.chat_no - 1].turns += 1
                 account.chats[hold.chat_no - 1].messages += len(work.turn.messages)
             if work.response is not None:
                 self.answers[work.session_id, work.key] = ("hold", hold.content, work.response)
-        rest, short = hold.amount - hold.captured, work.cost - hold.captured
-        return Settled(work.key, hold.captured, rest, short, account.available)
+        rest, short = hold.amount - hold.captured, work.cost - hold.captured + work.unpaid
+        return Settled(work.key, hold.captured, rest, short, account.available, work.exposure)
 
     @apply.register
     def _(self, work: Release) -> Settled:
@@ -321,7 +321,7 @@ class Model:
         if hold.state is OPEN:
             self.resolve(work.session_id, work.key, RELEASED, 0)
             account.loss += work.loss
-        return Settled(work.key, 0, hold.amount, 0, account.available)
+        return Settled(work.key, 0, hold.amount, 0, account.available, work.loss)
 
     @apply.register
     def _(self, work: Progress) -> bool:
@@ -339,9 +339,10 @@ class Model:
             return None
         account, cost = self.accounts[work.session_id], min(hold.amount, hold.delivered)
         self.resolve(work.session_id, work.key, CAPTURED if cost else RELEASED, cost)
-        account.loss += hold.amount - cost if hold.sent else 0
+        loss = hold.amount - cost if hold.sent else 0
+        account.loss += loss
         hold.cost = None if cost else 0  # nobody knows what it would have cost
-        return Settled(work.key, cost, hold.amount - cost, 0, account.available)
+        return Settled(work.key, cost, hold.amount - cost, 0, account.available, loss)
 
     # --- money from and to outside
 
