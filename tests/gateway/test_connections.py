@@ -13,6 +13,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from gateway.running import Gateway
 
@@ -37,6 +39,13 @@ POST = b"POST /test/echo HTTP/1.1\r\nhost: x\r\n"
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
 CHUNKED = POST + b"transfer-encoding: chunked\r\n\r\n"
 GET = b"GET /healthz HTTP/1.1\r\nhost: x\r\n"
+OFFERS = [
+    b"connection: Upgrade\r\nupgrade: x\r\n",
+    b"upgrade: websocket\r\nconnection: keep-alive, upgrade\r\n",
+    b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAAA\r\n",
+    b"connection: close, upgrade\r\nupgrade: x\r\nupgrade: y\r\n",
+    b"proxy-connection: upgrade, keep-alive\r\nUpgrade: x\r\n",
+]
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +140,11 @@ class Raw:
         pytest.param(POST + b"content-length: 4, 4\r\n\r\nabcd", id="a list of lengths"),
         pytest.param(POST + b"content-length: +4\r\n\r\nabcd", id="a signed length"),
         pytest.param(POST + b"transfer-encoding: xchunked\r\n\r\n0\r\n\r\n" + SMUGGLED, id="an unknown encoding"),
+        pytest.param(POST + b"transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n" + SMUGGLED, id="one more encoding"),
+        pytest.param(POST + b"transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", id="in two headers"),
+        pytest.param(POST + b"transfer-encoding: ,chunked\r\n\r\n0\r\n\r\n" + SMUGGLED, id="an empty encoding"),
+        pytest.param(POST + b"transfer-encoding: gzip\r\n\r\n0\r\n\r\n" + SMUGGLED, id="another encoding"),
+        pytest.param(CHUNKED.replace(b"/1.1", b"/1.0") + b"0\r\n\r\n" + SMUGGLED, id="chunks in HTTP/1.0"),
         pytest.param(POST + b"transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n" + SMUGGLED, id="chunked first"),
         pytest.param(POST + b"content-length : 4\r\n\r\nabcd", id="a blank before the colon"),
         pytest.param(POST + b"x-a: b\r\n c\r\n\r\n", id="a folded header"),
@@ -143,6 +157,7 @@ class Raw:
         pytest.param(b"GET /healthz\r\n\r\n", id="HTTP/0.9"),
         pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", id="HTTP/2"),
         pytest.param(b"CONNECT evil:443 HTTP/1.1\r\nhost: evil\r\n\r\nabc", id="CONNECT"),
+        pytest.param(b"CONNECT /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nabcd", id="CONNECT to a path"),
         pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"a" * 200, id="TLS"),
         pytest.param(b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n", id="a raw byte in the path"),
         pytest.param(CHUNKED + b"fffffffffffffffff\r\nx\r\n0\r\n\r\n", id="a chunk size that overflows"),
@@ -162,11 +177,82 @@ def test_what_can_be_read_in_two_ways_is_refused_once_and_ends_the_connection(co
         (GET + b"x-a: " + b"a" * 33_000, 431),
         (b"GET /" + b"a" * 33_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n", 431),
         (CHUNKED + b"1\r\nx\r\n0\r\n" + b"x-t: y\r\n" * 200 + b"\r\n", 431),
+        (CHUNKED[:-2] + b"x-h: y\r\n" * 60 + b"\r\n0\r\n" + b"x-t: y\r\n" * 60 + b"\r\n", 431),
+        (CHUNKED + b"0\r\nx-t: " + b"a" * 33_000 + b"\r\n\r\n", 431),
     ],
-    ids=["10,000 headers", "a header of 20 MB", "one that does not end", "a long path", "trailers"],
+    ids=[
+        "10,000 headers",
+        "a header of 20 MB",
+        "one that does not end",
+        "a long path",
+        "trailers",
+        "both",
+        "a long trailer",
+    ],
 )
 def test_a_head_is_limited(connect, request_bytes, status):
     assert connect(request_bytes).statuses() == [status]
+
+
+def _with_offer(offer, *, is_chunked):
+    said = (
+        b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
+        if is_chunked
+        else b"content-length: %d\r\n\r\n%b"
+    )
+    return POST + offer + said % (len(SMUGGLED), SMUGGLED)
+
+
+class TestOffersOfAnotherProtocol:
+    """``Upgrade``: nobody takes it up, and what follows the head is the request's own body."""
+
+    @given(
+        offer=st.sampled_from(OFFERS),
+        is_chunked=st.booleans(),
+        cuts=st.lists(st.floats(0, 1), max_size=3),
+    )
+    @example(offer=OFFERS[0], is_chunked=False, cuts=[0.68])
+    @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    def test_the_body_is_the_request_s_wherever_it_is_cut(self, probe, offer, is_chunked, cuts):
+        """And it is the last request of its connection."""
+        request = _with_offer(offer, is_chunked=is_chunked)
+        places = sorted(int(cut * len(request)) for cut in cuts)
+        pieces = [request[a:b] for a, b in zip([0, *places], [*places, len(request)], strict=True)]
+        raw = Raw(probe)
+        with raw.socket:
+            for piece in pieces:
+                raw.send(piece)
+                time.sleep(0.01)  # that it comes alone
+            raw.send(SMUGGLED)
+            reply = raw.rest()
+        assert reply.count(b"HTTP/1.1 ") == 1
+        assert reply.endswith(b'{"size":%d}' % len(SMUGGLED)), reply
+
+    @pytest.mark.parametrize("is_chunked", [False, True], ids=["length", "chunked"])
+    @pytest.mark.parametrize("offer", OFFERS)
+    def test_a_body_that_comes_behind_its_head(self, connect, offer, is_chunked):
+        """The head was read for sure: the body was asked for."""
+        request = _with_offer(offer + b"expect: 100-continue\r\n", is_chunked=is_chunked)
+        head, _, body = request.partition(b"\r\n\r\n")
+        raw = connect(head + b"\r\n\r\n")
+        assert raw.socket.recv(100).startswith(b"HTTP/1.1 100 ")
+        raw.send(body + SMUGGLED)
+        reply = raw.rest()
+        assert reply.count(b"HTTP/1.1 ") == 1
+        assert reply.endswith(b'{"size":%d}' % len(SMUGGLED)), reply
+
+    def test_what_was_asked_before_is_answered_first(self, connect):
+        raw = connect(GET + b"\r\n" + _with_offer(OFFERS[0], is_chunked=False) + SMUGGLED)
+        assert [raw.reply()[1] for _ in range(2)] == [b'{"status":"ok"}', b'{"size":%d}' % len(SMUGGLED)]
+        assert raw.rest() == b""
+
+    def test_without_a_body(self, connect):
+        assert connect(GET + OFFERS[1] + b"\r\n").statuses() == [200]
+
+    def test_its_head_is_limited_like_any(self, connect):
+        assert connect(GET + OFFERS[0] + b"x-a: b\r\n" * 100 + b"\r\n").statuses() == [431]
+        assert connect(GET + OFFERS[0] + b"host: y\r\n\r\n").statuses() == [400]
+        assert connect(POST + OFFERS[0] + b"transfer-encoding: gzip, chunked\r\n\r\n").statuses() == [400]
 
 
 class TestBodies:
@@ -224,12 +310,31 @@ class TestTime:
     def test_a_body_that_stands_still(self, connect):
         assert connect(POST + b"content-length: 10\r\n\r\nabc").statuses() == [408]
 
+    @pytest.mark.parametrize("path", [b"/test/echo", b"/v1/chat/completions", b"/api/v1/sessions"])
+    def test_a_body_that_creeps(self, connect, path):
+        """Byte by byte: it never stands still, and holds its connection no longer than one that does."""
+        raw = connect(b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: 60000\r\n\r\n" % path)
+        raw.drip(b" ")
+        assert len(raw.statuses()) == 1
+
+    def test_a_body_that_creeps_after_a_quick_beginning(self, connect):
+        """What came before buys no more time than that of a body that stands still."""
+        raw = connect(POST + b"content-length: 90000\r\n\r\n", b" " * 60_000)
+        raw.drip(b" ")
+        assert raw.statuses() == [408]
+
     def test_a_body_that_comes_slowly_but_comes(self, connect):
-        raw = connect(POST + b"content-length: 8\r\n\r\n")
-        for letter in b"abcdefgh":
+        """Two kilobytes a second, for longer than one may stand still."""
+        raw = connect(POST + b"content-length: 8192\r\n\r\n")
+        for _ in range(8):
             time.sleep(0.5)
-            raw.send(bytes([letter]))
-        assert raw.reply() == (200, b'{"size":8}')
+            raw.send(b"x" * 1024)
+        assert raw.reply() == (200, b'{"size":8192}')
+
+    def test_a_body_that_never_comes_though_its_request_is_answered(self, connect):
+        """Nothing is said any more: it would be taken for the answer to the next request."""
+        assert connect(GET + b"content-length: 10\r\n\r\n").statuses() == [200]
+        assert connect(GET + b"transfer-encoding: chunked\r\n\r\n").statuses() == [200]
 
     def test_an_idle_connection_is_closed_after_its_time(self, connect):
         raw = connect(GET + b"\r\n")

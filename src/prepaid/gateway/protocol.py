@@ -1,7 +1,8 @@
 """HTTP on one connection, within limits: of time, size and number. Below the application, above the socket.
 
-uvicorn's parser refuses what could be read in two ways (both ``Content-Length`` and ``Transfer-Encoding``,
-folded headers, bare line feeds). It sets no limit to what it accepts; this does.
+uvicorn's parser refuses most of what could be read in two ways: both ``Content-Length`` and
+``Transfer-Encoding``, folded headers, bare line feeds. The rest is our part: transfer codings, trailers, and
+offers to speak another protocol. The parser sets no limit to what it accepts; this does.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any, Final
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from prepaid.config import GatewaySettings
@@ -26,6 +28,16 @@ SWEEP_SECONDS: Final = 0.5
 
 _LINGER_SECONDS: Final = 2.0
 """How long a server that stops waits for the first request of a connection that was just opened."""
+
+
+_BODY_BYTES_A_SECOND: Final = 1024
+"""What a body has to bring for each second that it takes beyond ``body_seconds``. Any line that is in use is
+faster; who would keep thousands of connections busy has to send megabytes."""
+
+_OF_THE_OFFER: Final = frozenset({b"connection", b"proxy-connection", b"upgrade"})
+"""Headers by which the parser sees that another protocol is offered, or how long the connection lasts."""
+
+_UNREADABLE: Final = "Invalid HTTP request received."
 
 
 class _Phase(Enum):
@@ -113,6 +125,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._stalled_since: float | None = None
         self._has_served = False
         self._head_bytes = 0
+        self._head_lines = 0
         self._fed_bytes = 0
         self._refusal = HTTPStatus.BAD_REQUEST
 
@@ -136,7 +149,13 @@ class GuardedProtocol(HttpToolsProtocol):
         """Parse it; a head that does not end is refused before it fills the memory."""
         if self.transport.is_closing():
             return
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self.logger.warning(_UNREADABLE)
+            self.send_400_response(_UNREADABLE)
+            return
         if self._phase is _Phase.HEAD:
             self._fed_bytes += len(data)
             if self._fed_bytes > self._limits.head_bytes_max and not self.transport.is_closing():
@@ -145,7 +164,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        self._head_bytes = self._fed_bytes = 0
+        self._head_bytes = self._head_lines = self._fed_bytes = 0
         self._enter(_Phase.HEAD)
 
     def on_url(self, url: bytes) -> None:
@@ -154,30 +173,34 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header, or a trailer behind the body."""
+        """A header; or a trailer behind the body, which is never taken for one (RFC 9110, 6.5.1)."""
         self._count(len(name) + len(value))
-        if len(self.headers) >= self._limits.headers_max:
+        self._head_lines += 1
+        if self._head_lines > self._limits.headers_max:
             self._give_reason(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        super().on_header(name, value)
+        if self._phase is _Phase.HEAD:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is there. HTTP/1.1 wants exactly one ``Host``; no other version is spoken here."""
-        hosts = sum(1 for name, _ in self.headers if name == b"host")
-        version = self.parser.get_http_version()
-        if version not in {"1.0", "1.1"} or hosts > 1 or (hosts == 0 and version == "1.1"):
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            return  # it comes again, without its offer
+        if not self._is_readable():
             self._give_reason(HTTPStatus.BAD_REQUEST)
-        self._enter(_Phase.BODY)
         super().on_headers_complete()
+        self._enter(_Phase.BODY)
         if self._watch.is_leaving:
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
-        self._since = self._watch.now
+        """A piece of the body, which earns time: never more than ``body_seconds`` from now."""
+        self._since = min(self._watch.now, self._since + len(body) / _BODY_BYTES_A_SECOND)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The whole request is there."""
+        if self.parser.should_upgrade():
+            return
         self._enter(_Phase.REPLY)
         super().on_message_complete()
 
@@ -234,6 +257,47 @@ class GuardedProtocol(HttpToolsProtocol):
     def _is_replying(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
+    def _parse(self, data: bytes) -> None:
+        """Feed the parser.
+
+        It takes a request that offers another protocol to have no body, and what follows for another request.
+        (Java's client offers HTTP/2 with whatever it sends in clear text.) So the parser gets that request
+        again without the offer, which binds us to nothing (RFC 9110, 7.8). It is the last of its connection:
+        whoever reads its end otherwise than we do cannot send a second one.
+
+        Raises:
+            HttpParserError: it is no HTTP, or over a limit.
+        """
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            (begin_of_body,) = offer.args
+            head = self._head_without_offer()
+            # a parser that was told of an end to the connection reads nothing any more
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            self.parser.feed_data(head + data[begin_of_body:])
+
+    def _head_without_offer(self) -> bytes:
+        first = b"%b %b HTTP/%b" % (
+            self.parser.get_method(),
+            self.url,
+            self.parser.get_http_version().encode(),
+        )
+        kept = (b"%b: %b" % header for header in self.headers if header[0] not in _OF_THE_OFFER)
+        return b"\r\n".join([first, *kept, b"connection: close", b"", b""])
+
+    def _is_readable(self) -> bool:
+        """Whether everybody who reads this head reads the same, as far as the parser has not looked at it."""
+        names = [name for name, _ in self.headers]
+        version = self.parser.get_http_version()
+        if version == "1.1":
+            is_known = names.count(b"host") == 1
+        else:  # it has no transfer codings
+            is_known = version == "1.0" and names.count(b"host") <= 1 and b"transfer-encoding" not in names
+        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+        return is_known and codings in ([], [b"chunked"]) and self.parser.get_method() != b"CONNECT"
+
     def _patience(self) -> float:
         match self._phase:
             case _Phase.BODY:
@@ -258,7 +322,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _end(self, status: HTTPStatus, message: str = "") -> None:
         """Refuse the request that is arriving, unless a reply is under way, which it would be taken for."""
-        if not self._is_replying:
+        if self._phase is _Phase.BODY and self.cycle.response_complete:
+            self.transport.close()  # it has its answer; another would be taken for the next request's
+        elif not self._is_replying:
             self._refuse(status, message)
         elif self._phase is _Phase.BODY and not self.cycle.response_started and not self.pipeline:
             self._refuse(status, message)

@@ -192,6 +192,52 @@ def test_any_bytes(gateway, session, pieces):
     assert statuses(ask_briefly(gateway, *pieces)) <= REFUSED
 
 
+class TestTrailers:
+    """What stands behind a body says nothing about it: a proxy in front of us has not looked there."""
+
+    @staticmethod
+    def chunked(key_line, trailers, more=b""):
+        body = request_bytes("").partition(b"\r\n\r\n")[2]
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n%b%b\r\n"
+        return head % (more, key_line) + b"%x\r\n%b\r\n0\r\n%b\r\n" % (len(body), body, trailers)
+
+    def test_a_key_there_is_none(self, gateway, session):
+        key = b"authorization: Bearer %b\r\n" % session[1].encode()
+        assert statuses(ask(gateway, self.chunked(b"", key, CLOSE))) == {401}
+        assert statuses(ask(gateway, self.chunked(key, b"", CLOSE))) == {200}
+        assert statuses(ask(gateway, self.chunked(key, b"authorization: Bearer x\r\n", CLOSE))) == {200}
+
+    def test_it_is_none_of_the_next_request_either(self, gateway, session):
+        key = b"authorization: Bearer %b\r\n" % session[1].encode()
+        found = ask(gateway, self.chunked(key, key) + self.chunked(b"", b"", CLOSE))
+        assert STATUS.findall(found) == [b"200", b"401"]
+
+    def test_an_idempotency_key_there_is_none(self, gateway, session):
+        """Asked twice, paid twice."""
+        key = b"authorization: Bearer %b\r\n" % session[1].encode()
+        before = gateway.account(session[0]).request_count
+        request = self.chunked(key, b"idempotency-key: trailing\r\n", CLOSE)
+        for _ in range(2):
+            reply = ask(gateway, request)
+            assert statuses(reply) == {200}
+            assert b"x-prepaid-replayed" not in reply
+        assert settled(gateway, session[0]).request_count == before + 2
+
+
+def test_a_paid_request_that_offers_another_protocol(gateway, session):
+    """As Java's HttpClient sends it in clear text: answered and paid once, and its body is no request."""
+    before = gateway.account(session[0]).request_count
+    offer = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAAA\r\n"
+    assert statuses(ask(gateway, request_bytes(session[1], more=offer))) == {200}
+    head, _, body = request_bytes(session[1], more=offer).partition(b"\r\n\r\n")
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=60) as connection:
+        connection.sendall(head + b"\r\n\r\n")
+        time.sleep(0.1)  # that the head is read alone
+        connection.sendall(body)
+        assert statuses(rest_of(connection)) == {200}
+    assert settled(gateway, session[0]).request_count == before + 2
+
+
 def test_a_client_that_leaves_at_any_byte(gateway, session):
     """Half of a request is no request: nothing is paid. All of it is one, though nobody waits for the answer."""
     before = gateway.account(session[0])
