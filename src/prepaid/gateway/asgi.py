@@ -145,6 +145,12 @@ class Request:
         address = self.scope.get("client")
         return address[0] if address else ""
 
+    @property
+    def announces_body(self) -> bool:
+        """Whether a body comes, by the head alone."""
+        length = self.header(b"content-length")
+        return self.header(b"transfer-encoding") is not None or length not in (None, b"0")
+
     def header(self, name: bytes) -> bytes | None:
         """The first header of this name, which is given in lower case (``check_head``: the only one)."""
         if self._headers is None:
@@ -205,7 +211,7 @@ class Request:
         """
         if self.header(b"expect") is not None:
             return
-        left, more = limit, self._announces_body() and not self._is_read
+        left, more = limit, self.announces_body and not self._is_read
         try:
             async with asyncio.timeout(_DISCARD_SECONDS):
                 while more and left > 0:
@@ -243,7 +249,7 @@ class Request:
         """
         self.status = status
         sent = [*headers, (b"x-request-id", self.id.encode()), *_ALWAYS]
-        if not self._is_read and self._announces_body():
+        if not self._is_read and self.announces_body:
             sent.append((b"connection", b"close"))  # nobody will read the rest of this request
         await self._send({"type": "http.response.start", "status": status, "headers": sent})
 
@@ -285,10 +291,6 @@ class Request:
     async def _end(self, body: bytes) -> None:
         self.is_ended = True
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
-
-    def _announces_body(self) -> bool:
-        length = self.header(b"content-length")
-        return self.header(b"transfer-encoding") is not None or length not in (None, b"0")
 
     def _own_id(self) -> str | None:
         """The client's request id, where it can do no harm in a header or a log."""

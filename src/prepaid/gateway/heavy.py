@@ -137,33 +137,24 @@ class Heavy:
         size = self._bytes_max if length is None or is_packed else int(length)
         slot.grow(size // _BYTES_A_SLOT)
 
-    async def read(self, slot: Slot, raw: bytes, work: Callable[[], T]) -> T:
-        """What ``work`` makes of a body: at once, or in a thread where it is heavy, in the key's turn.
+    async def read(
+        self, slot: Slot | None, raw: bytes, work: Callable[[], T], values_max: int | None = None
+    ) -> T:
+        """What ``work`` makes of a body: at once, or in a thread where it is heavy, in its sender's turn.
 
         Raises:
-            ValueTooLarge: it has too many parts.
+            ValueTooLarge: it has more parts than ``values_max``, or than any body may have.
             ConcurrencyLimitReached: its key has no room left for it.
         """
         if not is_heavy(raw):
             return work()
-        async with self._turn_of(slot.name):
-            slot.grow(await self._count(raw) // _VALUES_A_SLOT)
+        limit = self._values_max if values_max is None else min(values_max, self._values_max)
+        if slot is None:  # short, and of many parts
+            await heavily(lambda: check_structure(raw, limit))
             return await heavily(work)
-
-    async def wait(self, slot: Slot, raw: bytes) -> None:
-        """Return in the key's turn with a heavy body, which the caller parses before it waits for anything.
-
-        The next turn begins after that, when all others had theirs. Raises what ``read`` does.
-        """
-        turn = self._turn_of(slot.name)
-        await turn.acquire()
-        try:
-            slot.grow(await self._count(raw) // _VALUES_A_SLOT)
-        finally:
-            asyncio.get_running_loop().call_soon(turn.release)
-
-    async def _count(self, raw: bytes) -> int:
-        return await heavily(lambda: check_structure(raw, self._values_max))
+        async with self._turn_of(slot.name):
+            slot.grow(await heavily(lambda: check_structure(raw, limit)) // _VALUES_A_SLOT)
+            return await heavily(work)
 
     def _turn_of(self, key_id: str) -> asyncio.Lock:
         turn = self._turns.get(key_id)

@@ -18,6 +18,7 @@ from prepaid.gateway.asgi import REQUEST, Request
 from prepaid.gateway.callers import KINDS_TOLD
 from prepaid.gateway.limits import Slots
 from prepaid.gateway.parts import Parts
+from prepaid.gateway.rest.bodies import SENDER, Sender
 from prepaid.records import NO_LIMITS, OPERATOR, ApiKeyRecord, KeyKind
 from prepaid.sessions.leased import LeasedSession
 from prepaid.sessions.manager import SessionManager
@@ -155,7 +156,8 @@ async def _caller(http: HttpRequest, _: Annotated[object, Depends(_bearer)]) -> 
     parts: Parts = http.app.state.parts
     request = _request(http)
     request.route = PREFIX + http.scope["route"].path
-    return Access(http, parts, await parts.callers.key(request))
+    sender: Sender | None = http.scope.get(SENDER)
+    return Access(http, parts, await parts.callers.key(request) if sender is None else sender.record)
 
 
 def _request(http: HttpRequest) -> Request:

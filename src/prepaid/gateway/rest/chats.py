@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from prepaid.errors import InvalidRequestError
 from prepaid.gateway.rest.access import Access, Caller, IdempotencyKey, IfMatch, Lease, unquoted
 from prepaid.gateway.rest.answers import AnswerData, ChatData, MessageData, Page
+from prepaid.gateway.rest.bodies import BodyRoute
 from prepaid.gateway.rest.events import STREAM_RESPONSES, streamed
 from prepaid.gateway.rest.paging import Cursor, Limit, number_of, page_of
 from prepaid.gateway.rest.shapes import ChatConfig, NewChat, Question
@@ -21,7 +22,7 @@ from prepaid.sessions.values import CHATS_MAX
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["chats"])
+router = APIRouter(tags=["chats"], route_class=BodyRoute)
 
 ChatNo = Annotated[int, Path(ge=1, le=CHATS_MAX, description="Its number in the session.", examples=[1])]
 

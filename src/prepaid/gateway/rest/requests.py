@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from prepaid.errors import PrepaidError
 from prepaid.gateway.rest.access import PREFIX, Access, Caller, IdempotencyKey
 from prepaid.gateway.rest.answers import Page
+from prepaid.gateway.rest.bodies import BodyRoute
 from prepaid.gateway.rest.paging import Cursor, Limit, after_of, page_of
 from prepaid.gateway.rest.problems import problem_of
 from prepaid.gateway.rest.shapes import BatchWanted, RequestWanted
@@ -25,7 +26,7 @@ from prepaid.sessions.session import Session
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["requests"])
+router = APIRouter(tags=["requests"], route_class=BodyRoute)
 
 Prefer = Annotated[
     str | None,

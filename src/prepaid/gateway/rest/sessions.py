@@ -11,13 +11,14 @@ from fastapi.responses import JSONResponse, Response
 from prepaid.gateway.rest import heavy
 from prepaid.gateway.rest.access import Caller, IdempotencyKey
 from prepaid.gateway.rest.answers import ClosedData, NewSessionData, Page, SessionData
+from prepaid.gateway.rest.bodies import BodyRoute
 from prepaid.gateway.rest.paging import Cursor, Limit, after_of, page_of
 from prepaid.gateway.rest.shapes import NewSession, StartedSession
 from prepaid.records import KeyKind
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["sessions"])
+router = APIRouter(tags=["sessions"], route_class=BodyRoute)
 
 Status = Literal["active", "paused", "closed", "expired"]
 
