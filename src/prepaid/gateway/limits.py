@@ -33,6 +33,10 @@ class Slots:
         """How many slots one request takes at most."""
         self._taken: dict[str, int] = {}
 
+    def free(self, name: str) -> int:
+        """How many slots ``name`` has left."""
+        return self._limit - self._taken.get(name, 0)
+
     @contextmanager
     def taken(self, name: str) -> Iterator[Slot]:
         """One slot of ``name``, for as long as the block runs, in which it may take more.
@@ -83,3 +87,13 @@ class Slot:
         if more > 0:
             self._slots.take(self.name, more)
             self.size += more
+
+    def spread(self, most: int) -> int:
+        """Take slots for up to ``most`` steps at once, this one's own included; returns how many it got.
+
+        At least one, and at most half of what is free, which leaves others of the sender the rest.
+        """
+        more = max(min(most - 1, self._slots.free(self.name) // 2), 0)
+        self._slots.take(self.name, more)
+        self.size += more
+        return 1 + more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from datetime import datetime
 from typing import Annotated, Any, Self
 
@@ -113,15 +114,23 @@ async def make_session_request(
 async def make_batch(
     http: HttpRequest, caller: Caller, session_id: str, wanted: BatchWanted, key: IdempotencyKey = None
 ) -> BatchData:
-    """Several requests at once; each succeeds or fails on its own, and has its own part of the key."""
+    """Several requests; each succeeds or fails on its own, and has its own part of the key.
+
+    As many are asked at once as the API key has room for, the others after them.
+    """
     session = caller.spending(session_id)
     asked = [
         _as_request(each, None if key is None else f"{key}.{number}")
         for number, each in enumerate(wanted.requests)
     ]
-    with caller.parts.slots.taken(caller.record.key_id):
-        submit = caller.manager.submit_request
-        outcomes = await asyncio.gather(*(submit(session, each) for each in asked), return_exceptions=True)
+    with caller.parts.slots.taken(caller.record.key_id) as slot:
+        room = asyncio.Semaphore(slot.spread(len(asked)))
+
+        async def submitted(each: AIRequest) -> StoredRequest:
+            async with room:
+                return await caller.manager.submit_request(session, each)
+
+        outcomes = await asyncio.gather(*map(submitted, asked), return_exceptions=True)
     return BatchData(results=[_outcome(http, each) for each in outcomes])
 
 
@@ -161,7 +170,9 @@ async def _asked(
     prefer: str | None,
 ) -> RequestData:
     if prefer is not None and _ASYNC in {each.strip().lower() for each in prefer.split(",")}:
-        stored = await caller.manager.start_request(session, asked)
+        with ExitStack() as held:  # until it has ended
+            held.enter_context(caller.parts.slots.taken(caller.record.key_id))
+            stored = await caller.manager.start_request(session, asked, held)
         response.status_code = 202
         response.headers["Preference-Applied"] = _ASYNC
     else:
