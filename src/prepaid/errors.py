@@ -239,11 +239,23 @@ class CurrencyMismatch(InvalidAmount):
 
 
 class ValueTooLarge(InvalidRequestError):
-    """A name, key, prompt or metadata above its size limit."""
+    """A name, key, prompt, metadata or body above its size limit; a setting's name is its ``limit_name``."""
 
-    def __init__(self, name: str, size: int, limit: int, unit: str = "bytes") -> None:
-        self.name, self.size, self.limit = name, size, limit
-        super().__init__(f"{name} has {size} {unit}; the limit is {limit}.", remedy=f"Shorten {name}.")
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        limit: int,
+        unit: str = "bytes",
+        *,
+        limit_name: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        self.name, self.size, self.limit, self.limit_name = name, size, limit, limit_name
+        setting = f" ({limit_name})" if limit_name else ""
+        super().__init__(
+            f"{name} has {size} {unit}; the limit is {limit}{setting}.", remedy=remedy or f"Shorten {name}."
+        )
 
 
 class NotJson(InvalidRequestError):
@@ -301,7 +313,7 @@ class FieldNotSupported(InvalidRequestError):
             f"Unrecognized request argument supplied: {self.param}.",
             remedy=f"Write it as {twin}."
             if twin
-            else "Leave it out; the operator lets more pass by an upstream's dialect or allow_fields.",
+            else "Leave it out; the operator can allow more with an upstream's dialect or allow_fields.",
         )
 
 
@@ -686,7 +698,7 @@ class ConcurrencyLimitReached(LimitReached):
 
 
 class TooManyFailedKeys(LimitReached):
-    """Over HTTP: too many keys that are none came from one address; in ``after_seconds`` one may be tried."""
+    """Over HTTP: too many invalid API keys from one address; another may be tried in ``after_seconds``."""
 
     retryable = True
     noun = "failed API keys a minute from one address"
@@ -698,7 +710,7 @@ class TooManyFailedKeys(LimitReached):
 
 
 class ReportLimitReached(LimitReached):
-    """Over HTTP: one owner's keys have as many reports in the making as they may."""
+    """Over HTTP: one owner's keys have as many reports being made as they may."""
 
     retryable = True
     noun = "reports at once"
@@ -757,8 +769,8 @@ class ProviderFault(StrEnum):
 class ProviderError(PrepaidError):
     """The provider refused or failed; the request cost its payer nothing.
 
-    The message is in our words, but for what a client needs to correct its request (``fault`` is
-    ``REQUEST``): what a provider says of keys, accounts and addresses stands in ``detail`` alone.
+    The message is in our words, except for what a client needs to correct its request (``fault`` is
+    ``REQUEST``): what a provider says of keys, accounts and addresses is in ``detail`` alone.
 
     Attributes:
         status: the provider's HTTP status, where it answered with one.
@@ -797,7 +809,7 @@ class ProviderStreamBroken(ProviderError):
 
 
 class ProviderUsageInvalid(ProviderError):
-    """Token counts that cannot be (negative, absurd)."""
+    """An app's own model told token counts that cannot be (negative, absurd)."""
 
 
 class UpstreamUnavailable(ProviderError):

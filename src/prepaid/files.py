@@ -1,6 +1,6 @@
-"""Files and folders for their user only, whatever the umask: what we keep is what users asked and own.
+"""Files and folders that only their user can read, whatever the umask: they hold users' words and money.
 
-What is there already keeps the rights that it has.
+Existing ones keep their rights.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _FOLDER: Final = 0o700
 
 
 def private(path: str, flags: int) -> int:
-    """Opens a file as ``open(path, "x", opener=private)`` has it, and a new one for its user only."""
+    """Open a file for ``open(path, "x", opener=private)``; a new one is for its user only."""
     return os.open(path, flags, _FILE)
 
 
 def make_private(path: Path) -> None:
-    """Make a file, empty, where there is none, for whoever opens it next by its name.
+    """Make an empty file where there is none, to be opened by name afterwards.
 
     Raises:
         OSError: it cannot be made.
@@ -32,7 +32,7 @@ def make_private(path: Path) -> None:
 
 
 def make_private_folder(folder: Path) -> list[Path]:
-    """Make a folder and those above it that are missing; all that were made, from above."""
+    """Make a folder and its missing parents; return those that were made, topmost first."""
     if folder.is_dir():
         return []
     made = make_private_folder(folder.parent)

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 
 import pytest
 
 from pages import read, rows
 from prepaid import errors
-from prepaid.errors import InsufficientFunds, PrepaidError
+from prepaid.errors import ChainError, InsufficientFunds, PrepaidError, StoreError
 from prepaid.gateway.asgi import to_json
-from prepaid.gateway.failures import STATUS, headers_of, is_retryable, openai_failure, problem, status_of
+from prepaid.gateway.failures import (
+    STATUS,
+    headers_of,
+    is_retryable,
+    openai_failure,
+    problem,
+    remedy_of,
+    status_of,
+)
 
 CLASSES = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, PrepaidError)]
 ARGUMENTS = {
@@ -53,11 +62,23 @@ def test_both_bodies_name_code_remedy_and_values(kind):
     told, own = problem(error, "req_1"), openai_failure(error)["error"]
     assert told["code"] == own["prepaid"]["code"] == kind.code
     assert told["status"] == status_of(error)
-    assert told["remedy"] == own["prepaid"]["remedy"] == error.remedy
+    assert told["remedy"] == own["prepaid"]["remedy"] == remedy_of(error)
     assert error.what == told["detail"]
-    assert own["message"] == str(error)
+    assert own["message"] == f"{error.what} {remedy_of(error)}".strip()
     assert {"message", "type", "param", "code"} <= own.keys()
     assert json.loads(to_json(told)) == told
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_no_remedy_is_for_whoever_writes_python_or_runs_an_upstream(kind):
+    """What only the operator can do, clients cannot."""
+    if not issubclass(kind, ChainError | StoreError):
+        assert not re.search(r"\(\)|prepaid\.toml|fallback|\bat the provider", remedy_of(made(kind)))
+
+
+def test_a_wait_is_in_the_body_too():
+    told = openai_failure(errors.TooManyFailedKeys("failed_keys_per_minute", 60, 1.5))["error"]["prepaid"]
+    assert told["after_seconds"] == 1.5
 
 
 def test_the_page_has_the_table():

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from gateway.running import Gateway
 from prepaid.errors import ConcurrencyLimitReached, ValueTooLarge
-from prepaid.gateway.heavy import check_structure
 from prepaid.gateway.limits import Slots
+from prepaid.relay import check_structure
 from providers.fake_openai import Behaviour, FakeOpenAI
 
 TOML = """

@@ -231,9 +231,10 @@ def test_a_field_of_no_list_is_refused_in_openais_words(client, fake):
         ({"models": ["dear"]}, "models", "Unrecognized request argument supplied: models."),
         ({"MAX_TOKENS": 9}, "MAX_TOKENS", "Write it as max_tokens."),
         ({"web_search_options": {}}, "web_search_options", "web_search_options"),
-        ({"tools": [tool]}, None, "web_search"),
+        ({"tools": [tool]}, "tools[0]", "A tool of type 'web_search' is not supported"),
+        ({"service_tier": "priority"}, "service_tier", "service_tier 'priority' is not supported"),
         ({"stream_options": {"x": 1}}, "stream_options.x", "supplied: stream_options.x."),
-        ({"metadata": {"tags": ["a"]}}, "metadata.tags", "metadata.tags is no text"),
+        ({"metadata": {"tags": ["a"]}}, "metadata.tags", "metadata.tags is not a string"),
     ):
         with pytest.raises(openai.BadRequestError) as caught:
             ask(model="fast", messages=HELLO, extra_body=more)

@@ -119,9 +119,9 @@ async def test_a_server_that_cannot_be_written(postgres):
     store = PostgresStore(url)
     ready = Readiness(store)
     await until_well(ready)
-    execute(url, FULL)
+    await asyncio.to_thread(execute, url, FULL)
     assert "disk is full" in str(await refusal(ready))
-    execute(url, ROOM)
+    await asyncio.to_thread(execute, url, ROOM)
     await until_well(ready)
     async with locked(url):
         assert "Nothing could be written for" in str(await refusal(ready))

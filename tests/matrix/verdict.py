@@ -24,7 +24,7 @@ import math
 from dataclasses import dataclass
 
 from matrix.callers import Books, Seen, is_charged_by_input
-from matrix.cells import BACKED, TOGETHER, UNBILLED, After, Answerer, Ending, Told
+from matrix.cells import BACKED, TOGETHER, UNBILLED, Answerer, Ending, Told
 from matrix.scripts import Run
 
 ABOVE_DELIVERED_MAX = 1.1
@@ -94,8 +94,6 @@ def _d_booked_is_what_can_be_owed(run: Run, seen: Seen, books: Books) -> str:
         return f"booked {books.booked}, but only {room} of the hold was not charged"
     if books.booked and cell.ending in UNBILLED:
         return f"booked {books.booked} for what was never begun"
-    if books.booked and cell.after is After.PROMISED and cell.answerer is not Answerer.DEARER:
-        return f"booked {books.booked} though the provider stops when it is left"
     if books.booked and _is_told_and_paid(run, seen):
         return f"booked {books.booked} though all was told and paid"
     return ""

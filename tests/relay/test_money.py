@@ -148,8 +148,10 @@ async def test_a_stream_is_cut_where_the_hold_ends(counter, fake, api):
         assert answered.chunks[-1]["response"]["incomplete_details"] == {"reason": "max_output_tokens"}
     assert answered.receipt.usage.output_tokens == 20
     counter.desk.check(payer, spent=2 + 40)
-    _, booked = counter.desk.lines(payer)  # what came before it was cut, and nobody pays
-    assert int(booked.split()[1]) in range(2 * (290 // 5 - 20 - 2), 2 * (290 // 5 - 20 + 2))
+    _, shortfall, exposure = counter.desk.lines(payer)
+    # What came before it was cut and nobody pays; how far it goes on is not known.
+    assert int(shortfall.split()[1]) in range(2 * (290 // 5 - 20 - 2), 2 * (290 // 5 - 20 + 2))
+    assert exposure == f"exposure {answered.receipt.held} fast"
 
 
 async def test_a_client_that_hangs_up_pays_for_what_it_was_given(counter, fake):
@@ -378,3 +380,33 @@ async def test_who_has_left_is_not_answered_by_a_fallback(open_counter, fake, ot
         await reading
     assert other.served == 0
     counter.desk.check(payer, spent=0)
+
+
+@pytest.mark.parametrize(
+    ("whole", "booked_after", "is_read_on"),
+    [
+        (None, True, False),  # nothing is known of the model yet
+        (Behaviour(), False, False),  # it has shown all that it told
+        (Behaviour(limit_times=1), True, True),  # it has told far more than it showed
+    ],
+)
+async def test_a_promise_holds_for_models_that_show_what_they_bill(
+    open_counter, fake, whole, booked_after, is_read_on
+):
+    """Spec P3: `stops_when_left` says nothing of output that was hidden before."""
+    counter = open_counter(upstreams={"fast": {"stops_when_left": True}})
+    payer = await counter.desk.payer(10_000)
+    if whole is not None:
+        fake.next(whole)
+        await counter.ask(payer, max_tokens=600)
+    lines = len(counter.desk.lines(payer))
+    fake.next(Behaviour(hang_after=3))
+    stream = counter.relay.stream(counter.order(payer, stream=True))
+    seen = b""
+    while b"from" not in seen:
+        piece = await anext(stream)
+        seen += piece if isinstance(piece, bytes) else b""
+    assert stream.leave() is is_read_on
+    await stream.aclose()
+    kinds = [line.split()[0] for line in counter.desk.lines(payer)[lines:]]
+    assert kinds == ["capture", "exposure"] if booked_after else kinds == ["capture"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prepaid.errors import InvalidRequestError
+from prepaid.errors import InvalidRequestError, ProviderError, ProviderResponseInvalid
 from prepaid.meter import Payer
 from prepaid.relay import CHAT, EMBEDDINGS, RESPONSES, Order
 from providers.fake_openai import Behaviour
@@ -37,13 +37,17 @@ async def test_free_fields_pass_as_they_came_and_so_does_the_reply(counter, fake
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
-async def test_chunks_pass_byte_by_byte(counter, fake, line_end):
-    """Spec D2: whatever the upstream writes around its data, and however it is cut into packets."""
+async def test_data_of_chunks_passes_byte_by_byte(counter, fake, line_end):
+    """Spec D2, P12: however it is cut into packets; nothing that the upstream writes around it passes."""
     payer = await counter.desk.payer(10_000)
     lines = [
-        ": keep-alive é",
+        ": served by sk-secret at 10.0.0.7 é",
         "",
         'data:{"choices":[{"index":0,"delta":{"content":"Hi 🎈"}}],  "x":1}',
+        "",
+        ": and again",
+        "",
+        'data: {"detail": "of another shape"}',
         "",
         "event: odd",
         "id: 7",
@@ -59,8 +63,56 @@ async def test_chunks_pass_byte_by_byte(counter, fake, line_end):
     whole = line_end.join(lines).encode()
     fake.next(Behaviour(raw=[whole[at : at + 1] for at in range(len(whole))]))
     answered = await counter.ask(payer, stream=True, stream_options={"include_usage": True})
-    assert answered.content == whole
+    assert answered.content.replace(b": waiting\n\n", b"").decode() == (
+        'data: {"choices":[{"index":0,"delta":{"content":"Hi 🎈"}}],  "x":1}\n\n'
+        'data: {"choices":\ndata: [{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+        'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n'
+        "data: [DONE]\n\n"
+    )
     counter.desk.check(payer, spent=3 + 2)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_operator_s_key_passes_nowhere(counter, fake, stream):
+    """Spec P12: not even as an answer's own words."""
+    payer = await counter.desk.payer(10_000)
+    fake.next(Behaviour(text="The key is sk-secret indeed"))
+    answered = await counter.ask(payer, stream=stream)
+    assert b"sk-secret" not in answered.content
+    assert b"***" in answered.content
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"detail": "the key sk-secret is not valid"},
+        {"choices": None},
+        {"object": "list", "data": []},
+        {"choices": [{"error": {"message": "sk-secret has no funds"}}], "usage": {"prompt_tokens": 3}},
+    ],
+)
+async def test_what_is_no_reply_of_the_api_is_none(counter, fake, reply):
+    """Spec P12: it is the upstream's failure, costs nothing, and its words stay here."""
+    payer = await counter.desk.payer(10_000)
+    fake.next(Behaviour(raw=json.dumps(reply), content_type="application/json"))
+    with pytest.raises(ProviderError) as refused:
+        await counter.ask(payer)
+    assert "sk-secret" not in str(refused.value)
+    counter.desk.check(payer, spent=0)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_of_too_many_parts_is_refused_before_it_is_parsed(counter, fake, stream):
+    """Spec P10: a parser in C would stop everybody."""
+    payer = await counter.desk.payer(10_000)
+    parts = '{"a":1},' * 200_000
+    reply = '{"choices":[{"index":0,"delta":{"content":"x"}}],"more":[' + parts + "0]}"
+    raw = f"data: {reply}\n\ndata: [DONE]\n\n" if stream else reply
+    kind = "text/event-stream" if stream else "application/json"
+    fake.next(Behaviour(raw=raw, content_type=kind))
+    with pytest.raises(ProviderResponseInvalid, match="400000"):
+        await counter.ask(payer, stream=stream)
+    counter.desk.check(payer, spent=0)
 
 
 async def test_connections_are_used_again(counter, fake):
@@ -104,8 +156,8 @@ async def test_a_prefix_is_taken_off(open_counter, fake):
         ({}, {"max_tokens": 64}),
         ({"max_tokens": None}, {"max_tokens": 64}),
         ({"max_tokens": 7}, {"max_tokens": 7}),
-        ({"max_completion_tokens": 7}, {"max_completion_tokens": 7}),
-        ({"max_completion_tokens": 9, "max_tokens": 7}, {"max_completion_tokens": 7, "max_tokens": 7}),
+        ({"max_completion_tokens": 7}, {"max_tokens": 7}),  # in the field that the upstream reads
+        ({"max_completion_tokens": 9, "max_tokens": 7}, {"max_tokens": 7}),
         ({"max_tokens": 5000}, {"max_tokens": 1000}),
     ],
 )
@@ -116,6 +168,16 @@ async def test_the_limit_that_was_quoted_is_what_the_upstream_is_told(counter, f
     told = fake.requests[0]
     names = ("max_tokens", "max_completion_tokens")
     assert {name: told[name] for name in names if told.get(name) is not None} == sent
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+async def test_openai_is_sent_the_limit_as_its_client_named_it(open_counter, fake, field):
+    """It knows both, and refuses either for some models."""
+    counter = open_counter(upstreams={"fast": {"provider": "openai"}})
+    payer = await counter.desk.payer(10_000)
+    await counter.ask(payer, **{field: 7})
+    assert fake.requests[0][field] == 7
+    assert len(fake.requests[0].keys() & {"max_tokens", "max_completion_tokens"}) == 1
 
 
 async def test_an_upstream_may_call_the_limit_otherwise(open_counter, fake):

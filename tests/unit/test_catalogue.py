@@ -353,7 +353,7 @@ def test_tools_need_a_model_that_has_them():
     with_tools = catalogue().info("offline")
     check_apis(with_tools, ChatRequest("offline", HELLO, tools=(Tool("t", "", {}),)))
     builtin = ChatRequest("offline", HELLO, extra={"tools": [{"type": "web_search"}]})
-    with pytest.raises(ApiNotSupported, match="a tool of type 'web_search'"):
+    with pytest.raises(ApiNotSupported, match="A tool of type 'web_search' is not supported"):
         check_apis(with_tools, builtin)
 
 

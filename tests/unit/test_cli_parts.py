@@ -115,6 +115,20 @@ def test_config_set_holds_for_every_process(tmp_path, monkeypatch):
     assert "prepaid config set" in run("config", "show").stdout
 
 
+def test_config_show_refuses_what_serve_would(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from prepaid.cli.app import app
+
+    monkeypatch.chdir(tmp_path)
+    upstream = (
+        '[upstreams.up]\nbase_url = "http://127.0.0.1:9/v1"\nmodels = ["m"]\nallow_fields = ["Model"]\n'
+    )
+    (tmp_path / "prepaid.toml").write_text(upstream, "utf-8")
+    shown = CliRunner().invoke(app, ("config", "show"))
+    assert (shown.exit_code, "take for 'model'" in shown.stderr) == (1, True)
+
+
 EXAMPLES = {
     errors.AlreadyPooled: ("ses_1",),
     errors.BalanceTooLow: (1, 2),

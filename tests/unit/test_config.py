@@ -211,3 +211,16 @@ def test_prepaid_itself_imports_no_settings():
     script = "import prepaid, prepaid.models, sys; print('pydantic_settings' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("name", ["failed_keys_per_minute", "requests_per_key_max"])
+def test_a_wrong_number_is_shown_whatever_its_name(name):
+    with pytest.raises(ConfigError, match=f"{name} is -1: "):
+        Settings(gateway={name: -1})
+
+
+def test_searches_without_a_price_are_refused():
+    price = {"input_per_million": "1", "output_per_million": "2", "searches_max": 3}
+    with pytest.raises(ConfigError, match="searches_max without per_search"):
+        Settings(prices={"m": price})
+    assert Settings(prices={"m": price | {"per_search": "0"}}).prices["m"].searches_max == 3

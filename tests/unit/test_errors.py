@@ -152,9 +152,16 @@ def test_an_error_that_is_raised_as_itself_has_a_remedy(name):
     "name", sorted(name for name in CLASSES if "remedy" in inspect.signature(CLASSES[name]).parameters)
 )
 def test_a_remedy_can_be_made_to_fit_the_case(name):
-    error = CLASSES[name]("It broke.", remedy="Mend it.")
-    assert str(error) == "It broke. Mend it."
+    error = CLASSES[name](**arguments_of(CLASSES[name]), remedy="Mend it.")
+    assert str(error) == f"{error.what} Mend it."
     assert error.remedy == "Mend it."
+
+
+def test_a_limit_that_can_be_set_is_named():
+    error = errors.ValueTooLarge(
+        "The request body", 9, 5, "values", limit_name="some_max", remedy="Send less."
+    )
+    assert str(error) == "The request body has 9 values; the limit is 5 (some_max). Send less."
 
 
 def test_numbers_can_be_read_without_parsing_the_message():

@@ -225,7 +225,7 @@ def test_a_response_that_tells_all_at_its_end_counts():
     assert (
         answer.see({"type": "response.completed", "response": {"output": [MESSAGE], "model": "m2"}}) == "abcd"
     )
-    assert answer.model == "m2"
+    assert answer.models == ["m2"]
 
 
 def test_a_tool_s_input_and_its_name_count():
@@ -295,3 +295,102 @@ def test_more_text_is_never_fewer_tokens(text, more):
 
 def test_json_of_events_keeps_large_numbers_and_order():
     assert list(json.loads(json.dumps(event_json("up", b'{"b": 1, "a": 2}')))) == ["b", "a"]
+
+
+def seen(chunks, choices=1):
+    answer = ChatStream(choices)
+    return answer, "".join(answer.see(chunk) for chunk in chunks)
+
+
+WORDS = [f"word{number} " * 4 for number in range(20)]
+
+
+@pytest.mark.parametrize("field", ["content", "reasoning_content", "refusal"])
+def test_text_that_is_told_again_with_each_chunk_counts_once(field):
+    """Spec P3, P6: some providers send all of it so far."""
+    chunks = [{"choices": [{"delta": {field: "".join(WORDS[: count + 1])}}]} for count in range(20)]
+    answer, output = seen(chunks)
+    assert output == "".join(WORDS)
+    assert answer.least_characters == len(output)
+    if field == "content":
+        assert answer.text == output
+
+
+def test_arguments_that_are_told_again_count_once():
+    calls = [[part("f", "".join(WORDS[: count + 1]), index=0, id="a")] for count in range(20)]
+    answer, _ = seen([{"choices": [{"delta": {"tool_calls": each}}]} for each in calls])
+    assert [call.arguments for call in answer.calls] == ["".join(WORDS)]
+
+
+def test_a_whole_message_behind_its_deltas_counts_once():
+    whole = {"choices": [{"message": {"content": "abcd"}, "finish_reason": "stop"}]}
+    answer, output = seen([*({"choices": [{"delta": {"content": each}}]} for each in "abcd"), whole])
+    assert (answer.text, output) == ("abcd", "abcd")
+
+
+def test_words_that_come_twice_are_two():
+    answer, output = seen([{"choices": [{"delta": {"content": "ha "}}]}] * 50)
+    assert answer.text == output == "ha " * 50
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"extra_content": {"google": {"thought_signature": "x" * 4_000}}},
+        {"provider_specific_fields": {"thought_signatures": ["x" * 4_000]}},
+        {"reasoning_signature": "x" * 4_000},
+        {"provider_specific_fields": {"citations": [{"cited_text": "x" * 4_000}]}},
+        {"provider": "acme"},
+    ],
+)
+def test_marks_are_no_output(field):
+    """What signs, names or cites is not generated, and is no floor for what was."""
+    answer, output = seen([{"choices": [{"delta": {"content": "hi", **field}}]}])
+    assert output == "hi"
+    assert answer.least_characters == 2
+
+
+def test_an_unknown_field_is_counted_but_is_no_floor():
+    answer, output = seen([{"choices": [{"delta": {"thoughts": "some words"}}]}])
+    assert output == "some words"
+    assert answer.least_characters == 0
+
+
+@pytest.mark.parametrize(
+    "behind", [{"usage": {}}, {"usage": {"prompt_tokens": 0, "completion_tokens": 0}}, {"choices": []}]
+)
+@pytest.mark.parametrize(
+    "telling",
+    [
+        {"usage": {"prompt_tokens": 3}},
+        {"choices": [{"delta": {}, "usage": {"prompt_tokens": 3}}]},
+        {"x_groq": {"usage": {"prompt_tokens": 3}}},
+    ],
+)
+def test_a_usage_that_says_something_is_kept(telling, behind):
+    """Spec P5: wherever it stands, and whatever comes behind it."""
+    answer, _ = seen([telling, behind])
+    assert answer.usage == {"prompt_tokens": 3}
+
+
+def test_every_model_that_is_named_is_known():
+    """Azure's first chunk names none; some change in mid-stream."""
+    answer, _ = seen([{"model": ""}, {"model": "a"}, {"model": "b"}, {"model": "a"}, {"model": 7}])
+    assert answer.models == ["a", "b"]
+
+
+def test_an_empty_reason_ends_nothing():
+    answer, _ = seen([{"choices": [{"delta": {"content": "a"}, "finish_reason": ""}]}])
+    assert not answer.is_ended
+
+
+def test_an_item_is_one_by_its_index_or_its_id():
+    item = {"id": "m", "type": "message", "content": [{"type": "output_text", "text": "abcd"}]}
+    answer = ResponsesStream()
+    at = {"item_id": "m", "content_index": 0}
+    output = "".join(
+        answer.see({"type": "response.output_text.delta", "delta": each, **at}) for each in "abcd"
+    )
+    output += answer.see({"type": "response.output_item.done", "output_index": 0, "item": item})
+    output += answer.see({"type": "response.output_item.done", "output_index": 0, "item": item})
+    assert output == "abcd"

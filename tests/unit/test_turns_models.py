@@ -98,8 +98,9 @@ async def test_a_fallback_answers_for_any_fault(desk, payer, script):
 
 
 async def test_a_fault_that_is_no_providers_says_what_it_was(desk, payer):
-    with pytest.raises(ProviderError, match=r"scripted.*KeyError: 'choices'") as raised:
+    with pytest.raises(ProviderError, match=r"scripted.*KeyError\. ") as raised:
         await desk.turns.answer(asks(payer, Scripted((KeyError("choices"),))))
+    assert raised.value.detail == "KeyError: 'choices'"
     assert isinstance(raised.value.__cause__, KeyError)
 
 

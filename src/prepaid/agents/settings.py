@@ -1,4 +1,4 @@
-"""Which settings of pydantic-ai's models may reach a provider, by the same lists as the fields of a body."""
+"""Which settings of pydantic-ai's models may reach a provider: by the same lists as the fields of a body."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RENAMED: Final = {
     "native_tools": "tools",
     "text_verbosity": "verbosity",
 }
-"""What pydantic-ai calls otherwise than OpenAI."""
+"""What pydantic-ai calls by another name than OpenAI."""
 
 
 def _named(prefix: str, names: Iterable[str]) -> set[str]:
@@ -53,14 +53,14 @@ _FREE: Final = frozenset(
     | _named("xai", ("logprobs", "top_logprobs", "user", "reasoning_effort", "include_encrypted_content"))
     | {"mistral_prompt_cache_key"}
 )
-"""What changes no bill beyond the tokens, or is looked at elsewhere, as ``extra_body`` is."""
+"""Settings that change nothing but tokens on a bill, or are checked elsewhere, as ``extra_body`` is."""
 
 
 def openai_fields(settings: Mapping[str, Any], allowed: Iterable[str]) -> dict[str, Any]:
     """The settings that are fields of OpenAI's APIs, by their names there, to be looked up in the tables.
 
     Raises:
-        FieldNotSupported: a setting that no list knows, nor ``allowed``.
+        FieldNotSupported: a setting that is neither in a list nor in ``allowed``.
     """
     known = _FREE.union(allowed)
     fields: dict[str, Any] = {}

@@ -31,8 +31,10 @@ _ZERO: Final = re.compile(r"0+(\.0*)?(\s*[A-Za-z]+)?")
 def show(database: Database = None, as_json: AsJson = False) -> None:
     """Every setting with its value and where that comes from. Secrets are masked."""
     from prepaid.cli.settings_view import effective
+    from prepaid.models.catalogue import Catalogue
 
     settings = read_settings(database)
+    Catalogue(settings)  # refuses what `prepaid serve` would refuse
 
     async def work(manager: SessionManager) -> dict[str, str]:
         return workspace_of(manager).store.reads.settings()

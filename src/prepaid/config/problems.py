@@ -23,6 +23,8 @@ _MASK: Final = "********"
 
 QUERIES_SHOWN: Final = frozenset({"api-version"})
 """All parts of a URL's query that are no secret."""
+_SECRETS: Final = frozenset({"api_key", "api_key_env", "kubo_rpc_url"})
+"""Settings whose value is never shown; ``api_key_env`` in case somebody put the key itself there."""
 
 Location = tuple[str, ...]
 
@@ -81,9 +83,9 @@ def _location(detail: ErrorDetails) -> Location:
 
 
 def _value(detail: ErrorDetails, location: Location) -> str:
-    """`` is <value>`` where a scalar can be shown; keys and URLs with credentials never are."""
+    """`` is <value>`` where a scalar can be shown; secrets and URLs with credentials never are."""
     value = detail.get("ctx", {}).get("value", detail["input"])
-    secret = "key" in location[-1] if location else True
+    secret = not location or not _SECRETS.isdisjoint(location)
     if secret or not isinstance(value, str | int | float) or not {"@", "?"}.isdisjoint(str(value)):
         return ""
     return f" is {repr(value)[:_VALUE_LENGTH_MAX]}"

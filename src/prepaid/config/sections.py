@@ -242,7 +242,9 @@ class UpstreamSettings(Section):
     fallbacks: tuple[str, ...] = ()
     bytes_per_token: Count = 1
     image_tokens_max: Tokens | None = None
-    output_limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    output_limit_field: Literal["max_tokens", "max_completion_tokens"] | None = None
+    """The one field in which the limit of a chat completion is sent, whichever its client has used. By
+    default ``max_tokens``; OpenAI and Azure, which know both, are sent the client's own."""
     dialect: Literal["openai", "azure", "gemini", "litellm", "ollama", "openrouter", "vllm"] = "openai"
     allow_fields: tuple[str, ...] = ()
     stops_when_left: bool = False
@@ -303,6 +305,12 @@ class PriceSettings(Section):
     output_tokens_max: Tokens | None = None
     image_tokens_max: Tokens | None = None
     apis: frozenset[Api] | None = None
+
+    @model_validator(mode="after")
+    def _searches_are_priced(self) -> Self:
+        if "searches_max" in self.model_fields_set and "per_search" not in self.model_fields_set:
+            raise ValueError("it has searches_max without per_search, so searches would cost nothing")
+        return self
 
     def amounts(self) -> dict[str, Decimal]:
         """Every amount that is set, by its key."""

@@ -57,6 +57,12 @@ _ALWAYS: Final[tuple[Header, ...]] = (
 """What every reply has. No answer of ours is for the next one who asks, nor another type than it says."""
 
 
+def _too_long(size: int, limit: int, unit: str) -> ValueTooLarge:
+    return ValueTooLarge(
+        "The request body", size, limit, unit, limit_name="body_bytes_max", remedy="Send a shorter body."
+    )
+
+
 def to_json(value: Mapping[str, Any] | Sequence[Any]) -> bytes:
     """Compact JSON in UTF-8; half a character that a client sent is escaped, not refused."""
     try:
@@ -171,7 +177,7 @@ class Request:
             if names.count(name) > 1:
                 told = name.decode().title()
                 raise InvalidRequestError(
-                    f"The request has {names.count(name)} headers {told}.", remedy=f"Send {told} once."
+                    f"The request has {names.count(name)} {told} headers.", remedy=f"Send {told} once."
                 )
 
     async def body(self, limit: int) -> bytes:
@@ -184,7 +190,7 @@ class Request:
         """
         declared = self.header(b"content-length")
         if declared is not None and declared.isdigit() and int(declared) > limit:
-            raise ValueTooLarge("the request's body", int(declared), limit)
+            raise _too_long(int(declared), limit, "bytes")
         packed = unpacking(self.header(b"content-encoding"), limit)
         parts: list[bytes] = []
         size, more = 0, True
@@ -195,7 +201,7 @@ class Request:
             part = message.get("body", b"")
             size += len(part)
             if size > limit:
-                raise ValueTooLarge("the request's body", size, limit)
+                raise _too_long(size, limit, "bytes or more")
             parts.append(part if packed is None else await asyncio.to_thread(packed.feed, part))
             more = message.get("more_body", False)
         self._is_read = True

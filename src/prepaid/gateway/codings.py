@@ -1,4 +1,4 @@
-"""Packed bodies of requests (``Content-Encoding``): unpacked piece by piece, within bounds."""
+"""Compressed request bodies (``Content-Encoding``): unpacked piece by piece, within bounds."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ CODINGS: Final = ("gzip", "zstd")
 _PLAIN: Final = ("", "identity")
 _GZIP: Final = ("gzip", "x-gzip")
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
-"""With the head and the checksum of gzip."""
+"""With gzip's header and checksum."""
 _ZSTD_WINDOW_LOG_MAX: Final = 23
-"""8 MiB, which is all that RFC 9659 lets a sender ask for."""
+"""8 MiB, the most that RFC 9659 allows a sender to ask for."""
 
 
 class _Stream(Protocol):
-    """One packed stream, as ``zlib`` and ``compression.zstd`` have it."""
+    """One compressed stream, as ``zlib`` and ``compression.zstd`` have it."""
 
     @property
     def eof(self) -> bool:
-        """Whether its end was seen."""
+        """Whether its end has been reached."""
 
     @property
     def unused_data(self) -> bytes:
-        """What came behind its end."""
+        """What came after its end."""
 
     def decompress(self, data: bytes, size_max: int, /) -> bytes:
-        """What comes of ``data``, at most ``size_max`` bytes of it."""
+        """The unpacked ``data``, at most ``size_max`` bytes."""
 
 
 class Unpacking:
-    """One body, at most ``limit`` bytes of which come out."""
+    """One body, of which at most ``limit`` bytes come out."""
 
     def __init__(self, coding: str, limit: int) -> None:
         self._coding = coding
@@ -49,16 +49,16 @@ class Unpacking:
         self._stream = _gzip() if coding in _GZIP else _zstd()
 
     def feed(self, data: bytes) -> bytes:
-        """What comes of the next piece. It may take long: run it in a thread.
+        """Unpack the next piece. It may take long: run it in a thread.
 
         Raises:
             ValueTooLarge: there is more than ``limit``; the rest was not unpacked.
-            InvalidRequestError: it is not what the coding says, or goes on behind its end.
+            InvalidRequestError: it is not in this coding, or goes on after its end.
         """
         if not data:
             return b""
         if self._stream.eof:
-            raise self._malformed("it goes on behind its end")
+            raise self._malformed("it goes on after its end")
         try:
             # One byte more than there may be tells whether there is one.
             piece = self._stream.decompress(data, self._limit - self._size + 1)
@@ -66,23 +66,30 @@ class Unpacking:
             raise self._malformed(str(error)) from None
         self._size += len(piece)
         if self._size > self._limit:
-            raise ValueTooLarge("the request's body, unpacked,", self._size, self._limit)
+            raise ValueTooLarge(
+                "The unpacked request body",
+                self._size,
+                self._limit,
+                "bytes or more",
+                limit_name="body_bytes_max",
+                remedy="Send a shorter body.",
+            )
         if self._stream.unused_data:
-            raise self._malformed("it goes on behind its end")
+            raise self._malformed("it goes on after its end")
         return piece
 
     def end(self) -> None:
-        """The last piece was fed.
+        """Check, after the last piece, that the body is complete.
 
         Raises:
-            InvalidRequestError: it is no whole body.
+            InvalidRequestError: it is not.
         """
         if not self._stream.eof:
-            raise self._malformed("it breaks off")
+            raise self._malformed("it ends too early")
 
     def _malformed(self, why: str) -> InvalidRequestError:
         return InvalidRequestError(
-            f"The body is not {self._coding}, which its Content-Encoding says: {why}.",
+            f"The body's Content-Encoding is {self._coding}, but it cannot be unpacked: {why}.",
             remedy="Send one stream in this coding, or the body as it is.",
         )
 
@@ -96,7 +103,7 @@ def _zstd() -> _Stream:
 
 
 def unpacking(header: bytes | None, limit: int) -> Unpacking | None:
-    """What unpacks a body with this ``Content-Encoding``; ``None`` for one that is sent as it is.
+    """Return what unpacks a body with this ``Content-Encoding``; ``None`` for one that is not compressed.
 
     Raises:
         CodingNotSupported: it is neither of ``CODINGS`` nor ``identity``, or several at once.

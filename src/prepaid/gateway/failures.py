@@ -17,6 +17,7 @@ __all__ = [
     "is_retryable",
     "openai_failure",
     "problem",
+    "remedy_of",
     "send_failure",
     "status_of",
 ]
@@ -60,6 +61,19 @@ _OPENAI_CODES: Final[dict[type[PrepaidError], str]] = {
     errors.ConcurrencyLimitReached: "rate_limit_exceeded",
     errors.TooManyFailedKeys: "rate_limit_exceeded",
 }
+_REMEDIES: Final[dict[type[PrepaidError], str]] = {
+    errors.ChatNotFound: "Send the id of a chat of this session, such as ses_….1.",
+    errors.LeaseNotFound: "Lease a session again.",
+    errors.ModelNotPriced: "Choose another model, or ask the gateway's operator for it.",
+    errors.ModelNotSupported: "Choose another model; GET /v1/models lists them.",
+    errors.PoolEmpty: "Wait until a lease ends.",
+    errors.PoolFull: "Wait for room.",
+    errors.SessionAlreadyClosed: "Open another session.",
+    errors.SessionExpired: "Open another session.",
+    errors.SessionNotFound: "Check the session's id and the API key.",
+    errors.SessionPaused: "Resume it first.",
+}
+"""Where an error's own remedy is for whoever writes Python or runs the gateway."""
 _RATE: Final = "rate_limit_exceeded"
 _OPENAI_PARAMETERS: Final[dict[type[PrepaidError], str]] = {errors.ModelNotSupported: "model"}
 _OPENAI_TYPES: Final = {401: "authentication_error", 402: "insufficient_quota", 429: "rate_limit_error"}
@@ -86,6 +100,15 @@ def is_retryable(error: PrepaidError) -> bool:
     return error.retryable or _is_held(error)
 
 
+def remedy_of(error: PrepaidError) -> str:
+    """What a client can do about it."""
+    if (
+        isinstance(error, ProviderError) and error.remedy == ProviderError.remedy
+    ):  # that of a class, as a rule
+        return "Retry later." if is_retryable(error) else "Ask the gateway's operator."
+    return _first(_REMEDIES, error) or error.remedy
+
+
 def headers_of(error: PrepaidError) -> list[Header]:
     """``Retry-After`` where waiting helps; ``x-should-retry: false``, which clients obey, elsewhere."""
     headers = [_retry_after(error) if is_retryable(error) else _NO_RETRY]
@@ -101,9 +124,10 @@ def headers_of(error: PrepaidError) -> list[Header]:
 def openai_failure(error: PrepaidError) -> dict[str, Any]:
     """OpenAI's error body. What it has no field for stands under ``prepaid``."""
     status = status_of(error)
-    own = {"code": error.code, "retryable": is_retryable(error), "remedy": error.remedy}
+    remedy = remedy_of(error)
+    own = {"code": error.code, "retryable": is_retryable(error), "remedy": remedy}
     told = {
-        "message": str(error),
+        "message": f"{error.what} {remedy}".strip(),
         "type": _OPENAI_TYPES.get(status) or _openai_type(status),
         "param": getattr(error, "param", None) or _first(_OPENAI_PARAMETERS, error),
         "code": _openai_code(error),
@@ -125,7 +149,7 @@ def problem(error: PrepaidError, request_id: str) -> dict[str, Any]:
         "instance": f"urn:prepaid:request:{request_id}",
         "code": error.code,
         "retryable": is_retryable(error),
-        "remedy": error.remedy,
+        "remedy": remedy_of(error),
     }
     return _numbers(error) | told
 
@@ -186,5 +210,5 @@ def _numbers(error: PrepaidError) -> dict[str, Any]:
     """What the error was made with, for programs: the amounts, the limit, the id."""
     if isinstance(error, ProviderError):  # the rest of it is between the provider and the operator
         return {} if error.after_seconds is None else {"after_seconds": error.after_seconds}
-    shown = {name: value for name, value in vars(error).items() if isinstance(value, int | str)}
+    shown = {name: value for name, value in vars(error).items() if isinstance(value, int | float | str)}
     return {name: value for name, value in shown.items() if name not in {"what", "remedy", "status"}}

@@ -1,6 +1,6 @@
-"""What guessing API keys costs the guesser: so many a minute from one address, and none of them the database.
+"""Limits guesses at API keys: so many a minute from one address, and beyond that the database is not asked.
 
-Keys that worked here go on to work, whatever else comes from their address: behind one there may be many.
+Keys that have worked here go on working, whatever else comes from their address: many may share it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ __all__ = ["Guesses", "block_of"]
 _ADDRESSES_MAX: Final = 16_384
 _KEYS_MAX: Final = 16_384
 _HOST_BITS: Final = 64
-"""Of an IPv6 address: a customer has at least as many, so all of them are one."""
+"""Of an IPv6 address: one customer has at least as many, so they count as one address."""
 _SECONDS: Final = 60.0
 
 
 class Guesses:
-    """Counts keys that failed by whoever sent them; ``limit`` a minute, 0 for any number.
+    """Counts failed keys by the sender's address; ``limit`` a minute, 0 for any number.
 
-    What it remembers is bounded: of addresses and keys that were not seen for longest it forgets.
+    What it remembers is bounded: it forgets the addresses and keys that it has not seen for longest.
     """
 
     def __init__(self, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -39,7 +39,7 @@ class Guesses:
         """Refuse a key that never worked here, from an address that has failed too often.
 
         Raises:
-            TooManyFailedKeys: the database is not to be asked.
+            TooManyFailedKeys: too many failed; the database must not be asked.
         """
         if not self._spent:  # nobody has guessed
             return
@@ -49,7 +49,7 @@ class Guesses:
             raise TooManyFailedKeys("failed_keys_per_minute", self._limit, after_seconds)
 
     def failed(self, address: str, api_key: str) -> None:
-        """A key from there was none, or is none any more."""
+        """Note that a key from there is invalid, or no longer valid."""
         if not self._limit:
             return
         self._known.pop(_digest(api_key), None)
@@ -60,7 +60,7 @@ class Guesses:
             self._spent.popitem(last=False)
 
     def worked(self, api_key: str) -> None:
-        """A key was one: whoever sends it is no guesser."""
+        """Note a valid key: its sender does not guess."""
         if not self._limit:
             return
         digest = _digest(api_key)
@@ -70,16 +70,16 @@ class Guesses:
             self._known.popitem(last=False)
 
     def _left_over(self, block: str) -> float:
-        """The failures of an address that are not forgiven yet; one is every so often."""
+        """The failures of an address that are not forgiven yet; they are forgiven one by one."""
         spent, at = self._spent.get(block, (0.0, 0.0))
         return max(spent - (self._clock() - at) * self._limit / _SECONDS, 0.0)
 
 
 def block_of(address: str) -> str:
-    """What one client can change its address within: the address itself, of IPv6 the first half."""
+    """The range within which one client can change its address: the address itself, or an IPv6 /64."""
     try:
         parsed = ip_address(address.partition("%")[0])
-    except ValueError:  # a socket's, or none
+    except ValueError:  # a socket's, or not an address
         return address
     if isinstance(parsed, IPv6Address):
         if parsed.ipv4_mapped is not None:

@@ -1,8 +1,8 @@
-"""Heavy bodies: who sends one can pay for it, and nobody else waits while it is read.
+"""Heavy bodies: their senders can pay for them, and nobody else waits while they are read.
 
-What is linear in a body stops the event loop for as long as it takes, and a parser in C keeps all threads
-from going on. So before a heavy body is read, its payer's balance is looked at; before it is parsed, what
-it is made of is counted, which costs a hundredth; and it is parsed in a thread, one of each key at a time.
+Work that is linear in a body stops the event loop for as long as it takes, and a parser in C stops all
+threads. So before a heavy body is read, its payer's balance is checked; before it is parsed, its values are
+counted, which costs a hundredth; and it is parsed in a thread, one of each key at a time.
 """
 
 from __future__ import annotations
@@ -21,39 +21,32 @@ from prepaid.errors import (
     SessionAlreadyClosed,
     SessionExpired,
     SessionPaused,
-    ValueTooLarge,
 )
 from prepaid.gateway.asgi import Request
 from prepaid.gateway.limits import Slot
 from prepaid.meter import Payer
 from prepaid.records import Account, ModelInfo, SessionState
-from prepaid.relay import HEAVY_BYTES, heavily
+from prepaid.relay import HEAVY_BYTES, check_structure, heavily
 from prepaid.sessions.workspace import Workspace
 
-__all__ = ["Heavy", "announces_much", "check_structure", "is_heavy"]
+__all__ = ["Heavy", "announces_much", "is_heavy"]
 
 T = TypeVar("T")
 
-_BYTES_A_VALUE: Final = 16
-"""Of numbers and marks, on average at most: numbers of thousands of digits cost as much as many."""
-
 _LIGHT_BYTES: Final = 8_192
 _OBJECTS_LIGHT: Final = 500
-"""A body that is not long, but of nothing else than small objects, is heavy."""
-
-_VALUES_A_CONTAINER: Final = 4
-"""What a list costs to make, to look after and to forget, in numbers."""
+"""A body of medium length with more objects than that is heavy."""
 
 _BYTES_A_SLOT: Final = 256 * 1024
 _VALUES_A_SLOT: Final = 4_000
-"""A request with a long body takes the room of several: as many as it has of these."""
+"""A request with a long body counts as several: one for each of these."""
 
-_BLANKS: Final = b" \t\r\n"
+_REST_BODY: Final = "The request body, below /api/v1 (rest_body_values_max),"
 _PRICES_KEPT: Final = 256
 
 
 def announces_much(request: Request) -> bool:
-    """Whether a request's body may be heavy, by its head alone."""
+    """Whether a request's body may be heavy, judging by its head alone."""
     length = request.header(b"content-length")
     if length is None:
         return request.header(b"transfer-encoding") is not None
@@ -61,40 +54,12 @@ def announces_much(request: Request) -> bool:
 
 
 def is_heavy(raw: bytes) -> bool:
-    """Whether to read a body takes so long that nobody else should wait for it."""
+    """Whether parsing a body takes so long that nobody else should wait for it."""
     return len(raw) > HEAVY_BYTES or (len(raw) > _LIGHT_BYTES and raw.count(b"{") > _OBJECTS_LIGHT)
 
 
-def check_structure(raw: bytes, values_max: int) -> int:
-    """Refuse JSON of too many parts, before a parser makes objects of them; else how many there are.
-
-    A name or a value counts one, a list or an object four more, and what stands in texts nothing, however
-    long they are. Exact for what is JSON, and for as much of anything else as a parser would read.
-
-    Raises:
-        ValueTooLarge: there are more than ``values_max``, or numbers as long as so many.
-    """
-    bare = raw
-    if b"\\" in raw:  # only texts have them: without what they escape, the quotes left are texts' own
-        bare = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
-    _check_count(bare.count(b'"') // 2, values_max)  # every text is a name or a value
-    outside = b"".join(bare.split(b'"')[::2])
-    count = outside.count(b",") + outside.count(b":")
-    count += _VALUES_A_CONTAINER * (outside.count(b"{") + outside.count(b"["))
-    _check_count(count, values_max)
-    size, limit = len(outside.translate(None, _BLANKS)), values_max * _BYTES_A_VALUE
-    if size > limit:
-        raise ValueTooLarge("the request's body without its texts (body_values_max)", size, limit)
-    return count
-
-
-def _check_count(count: int, values_max: int) -> None:
-    if count > values_max:
-        raise ValueTooLarge("the request's body (body_values_max)", count, values_max, "values")
-
-
 class Heavy:
-    """What one process does about heavy bodies."""
+    """Admits and reads the heavy bodies of one process."""
 
     def __init__(self, workspace: Workspace, limits: GatewaySettings) -> None:
         self._workspace = workspace
@@ -104,9 +69,9 @@ class Heavy:
         self._least = lru_cache(_PRICES_KEPT)(self._least_on)
 
     async def admit(self, request: Request, payer: Payer, key: str | None, slot: Slot) -> None:
-        """Refuse a body that its payer cannot pay for, before it is read; what is not heavy is let by.
+        """Refuse a body that its payer cannot pay for, before it is read; what is not heavy may pass.
 
-        A ``key`` that was used before is let by, too: its answer may be there already.
+        A ``key`` that was used before may pass, too: its answer may be there already.
 
         Raises:
             InsufficientFunds: there is less than the cheapest request costs, held money included.
@@ -128,7 +93,7 @@ class Heavy:
         raise refusal
 
     def make_room(self, request: Request, slot: Slot) -> None:
-        """Have a request with a long body count for several, before it is read.
+        """Make a request with a long body count as several, before it is read.
 
         Raises:
             ConcurrencyLimitReached: its key has no room left for it.
@@ -140,20 +105,25 @@ class Heavy:
     async def read(
         self, slot: Slot | None, raw: bytes, work: Callable[[], T], values_max: int | None = None
     ) -> T:
-        """What ``work`` makes of a body: at once, or in a thread where it is heavy, in its sender's turn.
+        """Run ``work`` on a body: at once, or if it is heavy in a thread, in its sender's turn.
 
         Raises:
-            ValueTooLarge: it has more parts than ``values_max``, or than any body may have.
+            ValueTooLarge: it has more values than ``values_max``, or than any body may have.
             ConcurrencyLimitReached: its key has no room left for it.
         """
         if not is_heavy(raw):
             return work()
-        limit = self._values_max if values_max is None else min(values_max, self._values_max)
-        if slot is None:  # short, and of many parts
-            await heavily(lambda: check_structure(raw, limit))
+
+        def count() -> int:
+            if values_max is not None and values_max < self._values_max:
+                return check_structure(raw, values_max, _REST_BODY)
+            return check_structure(raw, self._values_max)
+
+        if slot is None:  # short, but with many values
+            await heavily(count)
             return await heavily(work)
         async with self._turn_of(slot.name):
-            slot.grow(await heavily(lambda: check_structure(raw, limit)) // _VALUES_A_SLOT)
+            slot.grow(await heavily(count) // _VALUES_A_SLOT)
             return await heavily(work)
 
     def _turn_of(self, key_id: str) -> asyncio.Lock:
@@ -176,7 +146,7 @@ class Heavy:
         return InsufficientFunds(needed, account.available, account.held)
 
     def _least_on(self, models: tuple[str, ...] | None, _day: int) -> int:
-        """What the cheapest request costs that a key for these models can send; prices change by day.
+        """The cost of the cheapest request that a key for these models can send; prices change by day.
 
         Models behind a prefix cannot be listed, so these count as one base unit; a free one has to be named
         in ``[prices]``.

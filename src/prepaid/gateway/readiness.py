@@ -1,4 +1,4 @@
-"""Whether requests can be served: what each of them reads and writes is read and written, now and then."""
+"""Tells whether requests can be served, by reading and writing what each of them does."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from prepaid.store.contract import Store
 __all__ = ["Readiness"]
 
 FRESH_SECONDS: Final = 1.0
-"""How long what was found is told without another look, however many ask."""
+"""How long a result is reused, however many ask."""
 
 ANSWER_SECONDS: Final = 2.0
-"""How long somebody who asks waits for a look, as long as the last one that was good is young enough."""
+"""How long a caller waits for a check, while the last good one is young enough."""
 
 STUCK_SECONDS: Final = 5.0
-"""After which a look that has not ended counts as one that failed: nothing was written for so long."""
+"""After which a check that has not ended counts as failed: nothing was written for so long."""
 
 
 class Readiness:
-    """One look at a time, shared by all who ask; it waits its turn behind what is to be written.
+    """One check at a time, shared by all who ask; it waits its turn among the writes.
 
     Belongs to the event loop that it is first used on.
     """
@@ -52,7 +52,7 @@ class Readiness:
         self._tell()
 
     async def aclose(self) -> None:
-        """Stop looking."""
+        """Stop checking."""
         if self._look is not None:
             self._look.cancel()
             await asyncio.wait([self._look])

@@ -58,17 +58,17 @@ def check_apis(info: ModelInfo, request: ChatRequest, fields: Fields = CHAT_FIEL
     found = look_through({**fields, **dialect_fields(info, "chat")}, extra)
     check_others("chat", info, found.others, extra, fields)
     if found.unpriced:
-        raise ApiNotSupported(info.name, found.unpriced, tuple(sorted(info.apis)))
+        raise found.unpriced.refused(info)
 
 
-def check_api(info: ModelInfo, api: Api) -> None:
-    """Refuse a model that lacks ``api``.
+def check_api(info: ModelInfo, api: Api, param: str | None = None) -> None:
+    """Refuse a model that lacks ``api``, which the field ``param`` of the request needs.
 
     Raises:
         ApiNotSupported: naming what it has.
     """
     if api not in info.apis:
-        raise ApiNotSupported(info.name, api, tuple(sorted(info.apis)))
+        raise ApiNotSupported(info.name, api, tuple(sorted(info.apis)), param=param)
 
 
 def _needed(request: ChatRequest) -> Iterator[Api]:

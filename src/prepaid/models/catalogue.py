@@ -30,6 +30,9 @@ _READS_ONLY: Final[frozenset[Api]] = frozenset({"embeddings"})
 _BILL_IMAGES_AS_TOKENS: Final = frozenset({"anthropic", "azure", "google", "mistral", "openai", "x-ai"})
 """Providers whose models can be sent images: ``IMAGE_TOKENS_DEFAULT`` each, at most."""
 
+_KNOW_BOTH_LIMITS: Final = frozenset({"azure", "openai"})
+"""Providers that read ``max_tokens`` and ``max_completion_tokens``, and refuse either for some models."""
+
 _REMEMBERED_MAX: Final = 1_024
 _OFFLINE: Final = "offline"
 _MODEL_ID = re.compile(r"0x[0-9a-f]{64}")
@@ -224,7 +227,10 @@ class Catalogue:
 
         found = self._upstreams.get(name)
         if found is None:  # two threads may come here at once; one of theirs is kept
-            found = self._upstreams.setdefault(name, Upstream(name, self._settings.upstreams[name]))
+            made = Upstream(name, self._settings.upstreams[name])
+            if made.settings.output_limit_field is None and self._provider(name) in _KNOW_BOTH_LIMITS:
+                made.limit_field = None
+            found = self._upstreams.setdefault(name, made)
         return found
 
     def _upstream_info(self, name: str, at: str | None = None) -> ModelInfo:
@@ -342,7 +348,7 @@ def check_model_name(name: str) -> None:
     """
     if not isinstance(name, str) or not name.isprintable() or not 1 <= len(name) <= NAME_LENGTH_MAX:
         raise ConfigError(
-            f"{name!r} is no name for a model.", remedy=f"Use 1 to {NAME_LENGTH_MAX} printable characters."
+            f"{name!r} is not a name for a model.", remedy=f"Use 1 to {NAME_LENGTH_MAX} printable characters."
         )
 
 

@@ -11,7 +11,7 @@ from pydantic_core import from_json
 
 from prepaid.errors import ProviderResponseInvalid
 
-__all__ = ["EVENT_BYTES_MAX", "EventBytes", "check_event_stream", "event_json"]
+__all__ = ["EVENT_BYTES_MAX", "EventBytes", "EventTooLong", "check_event_stream", "event_json"]
 
 EVENT_BYTES_MAX: Final = 1_048_576
 
@@ -20,6 +20,10 @@ _LINE_END: Final = rb"(?:\r\n|\n|\r(?=[^\n]))"
 """A carriage return at the very end may be half of a line end."""
 _BLANK_LINE: Final = re.compile(_LINE_END + _LINE_END)
 _BLANK_LINE_BYTES_MAX: Final = 4
+
+
+class EventTooLong(ProviderResponseInvalid):
+    """An event that nobody can hold in memory to read it."""
 
 
 class EventBytes:
@@ -63,7 +67,7 @@ class EventBytes:
 
     def _check(self, size: int) -> None:
         if size > self._event_bytes_max:
-            raise ProviderResponseInvalid(
+            raise EventTooLong(
                 f"Upstream {self._upstream!r} sent more than {self._event_bytes_max} bytes"
                 " without a whole event."
             )

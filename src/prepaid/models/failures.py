@@ -44,6 +44,8 @@ _ASKED_BYTES_MAX: Final = 262_144
 _OK: Final = range(200, 300)
 _REQUESTS_FAULT: Final = frozenset({400, 413, 415, 422})
 _RETRYABLE_BELOW_500: Final = frozenset({408, 425, 429})
+_UNKNOWN: Final = 502
+"""Stands for the status of an error in an answer that has none."""
 _RESENT: Final = frozenset({429, 503})
 """All that is sent again: the provider says that it has not begun."""
 _UNBILLED: Final = frozenset({301, 302, 307, 308, *range(400, 500), 500, 501, 503, 529})
@@ -77,9 +79,9 @@ class _Kind(NamedTuple):
     remedy: str | None = None
 
 
-_KEY = _Kind(ProviderFault.ACCESS, "refused this gateway's credentials", "Check the upstream's api_key.")
+_KEY = _Kind(ProviderFault.ACCESS, "refused the configured credentials", "Check the upstream's api_key.")
 _EMPTY = _Kind(
-    ProviderFault.QUOTA, "wants to be paid by this gateway first", "Top up the account at the provider."
+    ProviderFault.QUOTA, "reports that its account has no quota left", "Top up the account at the provider."
 )
 _KINDS: Final = {
     401: _KEY,
@@ -100,7 +102,7 @@ _REDIRECT = _Kind(
     ProviderFault.ACCESS, "answered with a redirect, and is not followed", "Correct the upstream's base_url."
 )
 _ABOUT_US = _Kind(
-    ProviderFault.ACCESS, "refused, for reasons of this gateway's own", "See the log for what it said."
+    ProviderFault.ACCESS, "refused, but not because of the request itself", "See the log for what it said."
 )
 _REFUSED = _Kind(ProviderFault.PROVIDER, "refused the request")
 _FAILED = _Kind(ProviderFault.PROVIDER, "failed")
@@ -140,19 +142,21 @@ def refused_in_stream(upstream: str, error: Any, secret: str | None) -> Provider
     """
     fields = error if isinstance(error, dict) else {}
     code = fields.get("code")
-    status = code if type(code) is int and 300 <= code <= 599 else 502  # noqa: PLR2004 -- HTTP's range of failures
+    told = code if type(code) is int and 300 <= code <= 599 else None  # noqa: PLR2004 -- HTTP's range of failures
+    status = told or _UNKNOWN
     named = {name: text for name in ("code", "type") if isinstance(text := fields.get(name), str)}
     kind = _kind(status, is_quota=not _QUOTA.isdisjoint(named.values()))
     if status in _REQUESTS_FAULT:
         kind = _Kind(ProviderFault.REQUEST, "refused the request in the middle of its answer")
     if named.get("code") in _STREAM_CODES:
         kind = kind._replace(words=f"{kind.words} ({named['code']})")
-    made = _in_our_words(upstream, kind, status)
+    made = _in_our_words(upstream, kind, told)
     made.told = {"code": named["code"]} if named.get("code") in _STREAM_CODES else {}
     made.may_bill = MayBill.DELIVERED
     with_retry(made, retryable=is_retryable(status) and kind.fault is not ProviderFault.QUOTA)
     words = _reason(json.dumps({"error": error}, default=str).encode())
-    made.detail = Hidden(secret).masked(f"an error inside its answer, code {code}: {words}")
+    which = "" if code is None else f", code {code}"
+    made.detail = Hidden(secret).masked(f"an error inside its answer{which}: {words}")
     log_failure(upstream, made)
     return made
 
@@ -177,7 +181,7 @@ def log_failure(upstream: str, error: ProviderError, model: str = "") -> None:
         error.detail or error.what,
         extra={
             "upstream": upstream,
-            "model": model,
+            **({"model": model} if model else {}),
             "error": error.code,
             "may_bill": error.may_bill.value,
         },
@@ -216,13 +220,14 @@ def _kind(status: int, *, is_quota: bool) -> _Kind:
     return _FAILED if status >= 500 else _REFUSED  # noqa: PLR2004 -- as above
 
 
-def _in_our_words(upstream: str, kind: _Kind, status: int) -> ProviderError:
+def _in_our_words(upstream: str, kind: _Kind, status: int | None) -> ProviderError:
     remedy = kind.remedy
     if kind.fault in (ProviderFault.ACCESS, ProviderFault.QUOTA) and request_id.get():
         remedy = f"Tell the gateway's operator the request's id: {request_id.get()}."
-    error = ProviderError(
-        f"Upstream {upstream!r} {kind.words} (status {status}).", status=status, remedy=remedy
-    )
+    elif kind.fault is ProviderFault.RATE and request_id.get():
+        remedy = "Retry later."
+    told = "" if status is None else f" (status {status})"
+    error = ProviderError(f"Upstream {upstream!r} {kind.words}{told}.", status=status, remedy=remedy)
     error.fault = kind.fault
     return error
 

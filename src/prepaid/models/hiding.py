@@ -1,7 +1,7 @@
-"""What an operator has at a provider and nobody else may read: keys, accounts, addresses.
+"""Hides what only the operator may read of a provider's words: keys, accounts, addresses.
 
-Logs get a provider's words with secrets masked. Clients get them only where nothing of the operator's is in
-them; what stands in their own request they know already.
+Logs get these words with secrets masked. Clients get them only if they contain nothing of the operator's;
+what is in their own request they know already.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Hidden"]
 
 _MASK: Final = "***"
 _PART_LENGTH: Final = 6
-"""So much of a secret's beginning or end is a part of it; of its middle, two more."""
+"""So many characters of a secret's beginning or end give it away; of its middle, two more."""
 _KEYS: Final = re.compile(r"\b(sk|pk|rk|gsk|xai|hf|nvapi|r8|AIza|AKIA)([-_]?)[A-Za-z0-9_-]{6,}")
 _AFFAIRS: Final = re.compile(
     r"""(?ix)
@@ -27,7 +27,7 @@ _AFFAIRS: Final = re.compile(
         |permission)s?(?![a-z])
     """
 )
-"""What a provider calls things that are between it and the operator."""
+"""Words for things that are between a provider and the operator."""
 _PLACES: Final = re.compile(
     r"""(?ix)
     \b[a-z][a-z0-9+.-]*://\S*                             # URLs
@@ -53,7 +53,7 @@ class Hidden:
         self._pieces = frozenset(piece for secret in self._secrets for piece in _pieces(secret.lower()))
 
     def masked(self, text: str) -> str:
-        """``text`` for logs: whatever is a secret in it, or looks like a key, is masked."""
+        """``text`` for logs, with secrets and whatever looks like a key masked."""
         for secret in self._secrets:
             text = text.replace(secret, _MASK)
         return _KEYS.sub(rf"\1\2{_MASK}", text)
@@ -66,7 +66,7 @@ class Hidden:
         return any(found[0] not in asked for found in _AFFAIRS.finditer(text))
 
     def has_places(self, text: str, asked: str = "") -> bool:
-        """Whether ``text`` names an address, of the upstream or another, that does not stand in ``asked``."""
+        """Whether ``text`` names an address, of the upstream or another, that is not in ``asked``."""
         lowered = text.lower()
         if any(name.lower() in lowered and name not in asked for name in self._names):
             return True

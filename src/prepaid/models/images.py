@@ -1,13 +1,13 @@
 """What an image costs in tokens, by the formulas that providers publish, and how large it is.
 
-A quote holds for the most that an image can cost (``image_tokens_max``); our own count of an answer that was
-left takes what it likely costs (``likely_image_tokens``). Both go by the image's size where it came as a
-``data:`` URL whose header can be read, and by the formula of its model, where that is known by name.
+A quote holds the most that an image can cost (``image_tokens_max``); our own count of an answer that was left
+takes its likely cost (``likely_image_tokens``). Both go by its model's formula, if that is known by name, and
+by the image's size, if it is a ``data:`` URL whose header can be read.
 
 Sources: OpenAI "Images and vision" (tiles of 512 pixels; patches of 32 with a budget of 1,536 and a factor),
 Anthropic "Vision" (width × height / 750, the long edge cut to 1,568), Google "Image understanding" (258 for
 each tile) and "Media resolution" (Gemini 3: a number for each). A model whose documents contradict each
-other, or of whose bills they are said to differ, has no formula here.
+other, or are said to differ from its bills, has no formula here.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ __all__ = [
 ]
 
 HEAD_CHARACTERS_MAX: Final = 131_072
-"""As much of a ``data:`` URL as is looked into: cameras put up to 64 KiB of notes before a JPEG's size."""
+"""How much of a ``data:`` URL is read: cameras put up to 64 KiB of notes before a JPEG's size."""
 
 LIKELY_IMAGE_TOKENS: Final = 1_000
 """For an image of unknown size: a square of 1,024 pixels costs 765 with OpenAI, 1,399 with Anthropic."""
 
 _SEGMENTS_MAX: Final = 256
 _JPEG_SIZES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""The markers of a JPEG's frame header, which has its size."""
+"""The markers of a JPEG's frame header, where its size is."""
 
 _BASE64_HEAD: Final = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 
@@ -58,19 +58,19 @@ class SentImage(Protocol):
 
 
 def image_tokens_max(info: ModelInfo, image: SentImage) -> int:
-    """The most that an image can cost there: by the model's formula, else what its settings say."""
+    """The most that an image can cost with a model: by its formula, else by its settings."""
     known = _by_formula(info, image, enlarges=True)
     return info.image_tokens_max if known is None else min(known, info.image_tokens_max)
 
 
 def likely_image_tokens(info: ModelInfo, image: SentImage) -> int:
-    """What an image likely costs there, for answers whose usage nobody tells: never a bound."""
+    """What an image likely costs, for answers without a usage: never a bound."""
     known = _by_formula(info, image, enlarges=False)
     return min(LIKELY_IMAGE_TOKENS if known is None else known, info.image_tokens_max)
 
 
 def formula_of(provider: str | None, model: str) -> str:
-    """By which formula ``provider`` counts images for ``model``; empty where that is not known for sure."""
+    """The formula by which ``provider`` counts images for ``model``; empty if that is not certain."""
     name = _DATED.sub("", model.lower())
     for named, formula in _NAMES:
         if named[0] == ("openai" if provider == "azure" else provider) and re.fullmatch(named[1], name):
@@ -156,7 +156,7 @@ def _by_formula(info: ModelInfo, image: SentImage, *, enlarges: bool) -> int | N
 
 class _Formula(NamedTuple):
     tokens_of: Callable[[int, int, bool], int]
-    """Of width and height; the last says whether small images are taken as enlarged."""
+    """Of width, height, and whether small images are taken as enlarged."""
     most: int
     """For an image of any size."""
     low: int | None = None

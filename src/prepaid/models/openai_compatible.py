@@ -115,7 +115,7 @@ class OpenAICompatibleModel:
 
     async def _events(self, request: ChatRequest) -> AsyncGenerator[str]:
         """The data of each server-sent event."""
-        body = request_body(request, self._upstream_model, self._upstream.settings.output_limit_field)
+        body = request_body(request, self._upstream_model, self._upstream.limit_field or "max_tokens")
         content = json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass")
         asked = self._upstream.ask(
             "/chat/completions", content, model=self._upstream_model, payer=request.asker

@@ -68,8 +68,10 @@ class Upstream:
         self.circuit = Circuit(
             name, settings.circuit_failures, settings.circuit_seconds, settings.circuit_payers
         )
-        self.hiding_models: set[str] = set()
-        """Models that were seen to bill output which they do not show."""
+        self.limit_field: str | None = settings.output_limit_field or "max_tokens"
+        """Where a chat completion has its output limit; ``None`` where it knows both fields."""
+        self.hides_output: dict[str, bool] = {}
+        """Whether a model was seen to bill output which it does not show."""
         self.odd_usages = 0
         """How often it told a usage that cannot be."""
         self._session: aiohttp.ClientSession | None = None
@@ -195,11 +197,14 @@ class _Attempt:
     def _ours(self, error: Exception) -> ProviderError:
         name, settings = self.name, self._upstream.settings
         if isinstance(error, TimeoutError):
-            stage = "connecting" if isinstance(error, _UNCONNECTED) else "waiting"
+            if isinstance(error, _UNCONNECTED):
+                seconds = settings.connect_timeout_seconds
+                return ProviderTimeout(
+                    f"Upstream {name!r}: no connection within {seconds} seconds (connect_timeout_seconds)."
+                )
+            seconds = settings.timeout_seconds
             return ProviderTimeout(
-                f"Upstream {name!r} did not answer in time (while {stage}); it may take"
-                f" {settings.timeout_seconds} seconds until it answers and between two pieces, and"
-                f" {settings.connect_timeout_seconds} to connect."
+                f"Upstream {name!r}: no answer within {seconds} seconds (timeout_seconds)."
             )
         if isinstance(error, _UNCONNECTED):
             return ProviderError(f"Upstream {name!r} cannot be reached.")

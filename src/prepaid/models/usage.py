@@ -23,6 +23,7 @@ __all__ = [
     "UsageFields",
     "least_output_tokens",
     "read_usage",
+    "reasoning_tokens",
     "told_cost_micros",
 ]
 
@@ -171,6 +172,15 @@ def least_output_tokens(output_bytes: int) -> int:
     return -(-output_bytes // TOKEN_BYTES_MAX)
 
 
+def reasoning_tokens(told: Any) -> int:
+    """The reasoning in the output, where the provider tells of it; 0 elsewhere. It never raises."""
+    for details in _OUTPUT_DETAILS:
+        count = _number(_at(told, (details, "reasoning_tokens")), USAGE_TOKENS_MAX)
+        if count:
+            return int(count)
+    return 0
+
+
 def told_cost_micros(told: Any) -> int | None:
     """The provider's own cost in millionths of a dollar, rounded up; ``None`` where it tells none.
 
@@ -213,6 +223,8 @@ class _Reader:
         written = self._first_of(_in_details(self._names, _WRITTEN_IN_DETAILS, _WRITTEN)) or minutes + hour
         searches = self._first_of(_SEARCHES, SEARCHES_MAX) or self._counted.searches
         input_tokens, output_tokens = self._sides(cached + written)
+        if cached + written > input_tokens and self._is_beside():
+            input_tokens += cached + written
         if cached + written > input_tokens:
             self.odd.append(f"{cached} cached and {written} written of {input_tokens} input tokens")
         cached = min(cached, input_tokens)
@@ -226,6 +238,10 @@ class _Reader:
             cache_write_1h_tokens=min(hour, written),
             searches=searches,
         )
+
+    def _is_beside(self) -> bool:
+        """Whether cached tokens are told as Anthropic does, which counts them beside the input."""
+        return any(name in self._told for name in ("cache_read_input_tokens", "cache_creation_input_tokens"))
 
     def _sides(self, beside: int) -> tuple[int, int]:
         """Input and output. ``beside`` are the cached tokens, which Anthropic counts beside the input."""

@@ -7,7 +7,7 @@ Bodies go through as they came: only what money depends on is read, and only wha
 
 from prepaid.relay.chat import CHAT
 from prepaid.relay.embeddings import EMBEDDINGS
-from prepaid.relay.heavy import HEAVY_BYTES, heavily
+from prepaid.relay.heavy import HEAVY_BYTES, check_structure, heavily
 from prepaid.relay.order import Head, Order, Receipt, Relayed
 from prepaid.relay.relay import AnswerStream, Relay
 from prepaid.relay.responses import RESPONSES
@@ -25,5 +25,6 @@ __all__ = [
     "Relay",
     "Relayed",
     "WireApi",
+    "check_structure",
     "heavily",
 ]

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from prepaid.errors import MayBill, ProviderError
+from prepaid.errors import MayBill, ProviderError, ProviderResponseInvalid, ValueTooLarge
 from prepaid.meter import PaidCall, exposure
+from prepaid.models.events import event_json
 from prepaid.models.measure import BYTES_PER_TOKEN_LIKELY, text_bytes
 from prepaid.models.retrying import with_retries
-from prepaid.models.usage import least_output_tokens, read_usage, told_cost_micros
+from prepaid.models.usage import least_output_tokens, read_usage, reasoning_tokens, told_cost_micros
 from prepaid.records import Usage
+from prepaid.relay.heavy import HEAVY_BYTES, check_structure
 from prepaid.relay.order import Order, Receipt
 from prepaid.relay.targets import Target
 from prepaid.relay.wire import Body
 
-__all__ = ["Attempt"]
+__all__ = ["Attempt", "is_large", "large_json"]
 
 _HIDDEN_TIMES: Final = 4
 _HIDDEN_MORE: Final = 100
 """A provider that tells more output than these make of what it showed does not show all of it."""
+
+_SECRET_LENGTH_MIN: Final = 8
+"""A shorter key could be a word of any answer."""
 
 T = TypeVar("T")
 
@@ -89,21 +94,31 @@ class Attempt:
             return 0
         return exposure(reason, self.worst, charged=charged, delivered=self.delivered)
 
-    def usage(self, told: Any, texts: list[str]) -> Usage:
-        """What the answer came to: as the provider told it where that can be true, else by our own count."""
+    def usage(self, told: Any, texts: list[str], least_characters: int) -> Usage:
+        """What the answer came to: as the provider told it where that can be true, else by our own count.
+
+        ``least_characters`` are those of output that is nothing else for sure: less than that cannot be told.
+        """
         target, names = self.target, self.order.api.usage
-        floor = least_output_tokens(sum(map(text_bytes, texts)))
+        floor = least_output_tokens(least_characters)
         # Counting takes time and is hardly ever needed: at first, to know that there was something is enough.
         most = self.limit * self.order.asked.choices if target.counts_tokens else None
         read = read_usage(
-            told, names, Usage(1, min(floor, 1)), floor_output_tokens=floor, output_tokens_max=most
+            told, names, Usage(1, int(any(texts))), floor_output_tokens=floor, output_tokens_max=most
         )
         if read.repaired:
-            counted = target.counted(self.order, texts, self.call.granted)
+            counted = target.counted(self.order, texts)
             read = read_usage(told, names, counted, floor_output_tokens=floor, output_tokens_max=most)
             if told is not None:
                 target.host.note_odd_usage(read.repaired)
         return target.with_bytes(read.usage, texts)
+
+    def masked(self, content: bytes) -> bytes:
+        """What the client gets, without the operator's key, should the upstream have put it there (P12)."""
+        secret = self.target.host.secret
+        if secret is None or len(secret) < _SECRET_LENGTH_MIN:
+            return content
+        return content.replace(secret.encode(), b"***")
 
     def receipt(self, usage: Usage) -> Receipt:
         """What it comes to; what is available then is known when it is settled."""
@@ -116,17 +131,18 @@ class Attempt:
             return usage
         return replace(usage, output_tokens=most)
 
-    def unpaid(self, usage: Usage, model: Any, told: Any) -> int:
+    def unpaid(self, usage: Usage, models: Iterable[Any], told: Any) -> int:
         """What the provider bills above what the customer is charged for ``usage``, in base units (spec P2).
 
-        ``model`` is the one that it says has answered. Prices are compared, not names: a dated snapshot or a
-        deployment is the same model. Where the provider tells its own cost, that is compared too.
+        ``models`` are those that it says have answered; the dearest counts. Prices are compared, not names: a
+        dated snapshot or a deployment is the same model. Where the provider tells its own cost, that is
+        compared too.
         """
         target = self.target
         if not target.info.is_billed:
             return 0
         charged = target.cost(self.charged(usage))
-        dearer = self.dearer_by(model, usage)
+        dearer = self.dearer_by(models, usage)
         more = target.cost(usage) - charged + dearer
         own_cost = told_cost_micros(told)
         if own_cost is not None and target.is_in_micro_dollars:
@@ -137,20 +153,40 @@ class Attempt:
                 target.host.name,
                 more,
                 target.info.name,
-                str(model)[:80],
+                ", ".join(map(str, models))[:80],
             )
         return more
 
-    def dearer_by(self, model: Any, usage: Usage) -> int:
-        """What ``usage`` costs more where ``model`` has answered, in base units."""
+    def dearer_by(self, models: Iterable[Any], usage: Usage) -> int:
+        """What ``usage`` costs more where the dearest of ``models`` has answered, in base units."""
         target = self.target
-        if type(model) is not str or model in (target.host.model, target.info.name):
-            return 0
-        return target.dearer_by(model, usage)
+        own = (target.host.model, target.info.name)
+        others = (model for model in models if type(model) is str and model and model not in own)
+        return max((target.dearer_by(model, usage) for model in others), default=0)
 
-    def note_hidden_output(self, usage: Usage, texts: list[str]) -> None:
-        """Remember a model that bills output which it does not show."""
-        host = self.target.host
-        if not host.hides_output:
-            shown = sum(map(text_bytes, texts)) // BYTES_PER_TOKEN_LIKELY
-            host.hides_output = usage.output_tokens > shown * _HIDDEN_TIMES + _HIDDEN_MORE
+    def note_hidden_output(self, usage: Usage, texts: list[str], told: Any) -> None:
+        """Learn whether the model bills output which it does not show."""
+        shown = sum(map(text_bytes, texts)) // BYTES_PER_TOKEN_LIKELY
+        told_much = usage.output_tokens > shown * _HIDDEN_TIMES + _HIDDEN_MORE
+        reasoned = reasoning_tokens(told)
+        is_hidden = told_much or (reasoned > 0 and usage.output_tokens > shown + reasoned // 2)
+        self.target.host.note_output(is_hidden=is_hidden)
+
+
+def is_large(content: bytes) -> bool:
+    """Whether nobody else should wait while it is parsed."""
+    return len(content) > HEAVY_BYTES
+
+
+def large_json(upstream: str, content: bytes, values_max: int) -> Body:
+    """``event_json`` of much, to be called in a thread.
+
+    Raises:
+        ProviderResponseInvalid: it has more parts than ``values_max``, which is seen before it is parsed, or
+            is no JSON object.
+    """
+    try:
+        check_structure(content, values_max, f"The answer of upstream {upstream!r}")
+    except ValueTooLarge as error:
+        raise ProviderResponseInvalid(error.what) from None
+    return event_json(upstream, content)

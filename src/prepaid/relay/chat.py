@@ -15,12 +15,14 @@ from prepaid.models.failures import refused_in_stream
 from prepaid.models.usage import CHAT_USAGE
 from prepaid.records import Api, Message, Role, ToolCall, Usage
 from prepaid.relay.wire import (
+    REPLY_VALUES_MAX,
     Asked,
     Body,
     Reader,
     add_image,
     answered,
     count_of,
+    data_lines,
     flag_of,
     listed,
     model_of,
@@ -44,6 +46,7 @@ _MORE_TEXTS: Final = (
     "thinking_blocks",
 )
 """What an answer may have beside its content and comes back with it, as text or as objects."""
+_LIMIT_FIELDS: Final = ("max_tokens", "max_completion_tokens")
 _TEXT_ONLY: Final[frozenset[Api]] = frozenset({"chat"})
 
 
@@ -52,6 +55,8 @@ class ChatApi:
 
     name: ApiName = "chat"
     path = "/chat/completions"
+    reply_field = "choices"
+    reply_values_max = REPLY_VALUES_MAX
     usage = CHAT_USAGE
 
     def read(self, body: Body) -> Asked:
@@ -61,7 +66,7 @@ class ChatApi:
         messages = listed(body.get("messages"), "messages")
         if not messages:
             raise InvalidRequestError("messages is empty.", remedy="Send one message at least.")
-        limits = [count_of(body, name) for name in ("max_tokens", "max_completion_tokens")]
+        limits = [count_of(body, name) for name in _LIMIT_FIELDS]
         options = object_of(body, "stream_options")
         asked = Asked(
             model,
@@ -100,10 +105,15 @@ class ChatApi:
             yield from tool_texts(function)
         yield from schema_texts(body.get("response_format"))
 
-    def sent(self, body: Body, model: str, limit: int, limit_field: str) -> Body:
-        """The request as an upstream gets it."""
-        named = [name for name in ("max_tokens", "max_completion_tokens") if body.get(name) is not None]
-        sent = {**body, "model": model, **dict.fromkeys(named or [limit_field], limit)}
+    def sent(self, body: Body, model: str, limit: int, limit_field: str | None) -> Body:
+        """The request as an upstream gets it: with its limit in a field that the upstream reads.
+
+        One that knows only the other field would ignore the limit.
+        """
+        named = [name for name in _LIMIT_FIELDS if body.get(name) is not None]
+        sent = {name: value for name, value in body.items() if name not in _LIMIT_FIELDS}
+        fields = [limit_field] if limit_field else named or ["max_tokens"]
+        sent |= {"model": model, **dict.fromkeys(fields, limit)}
         if body.get("stream") is True:
             sent["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
         return sent
@@ -113,11 +123,13 @@ class ChatApi:
         for choice in _choices(reply):
             yield output_of(_message(choice))
 
+    def reply_least(self, reply: Body) -> int:
+        """Characters of texts and tools' arguments."""
+        return _whole(reply).least_characters
+
     def reply_message(self, reply: Body) -> Message:
         """The first choice."""
-        answer = ChatStream()
-        for choice in _choices(reply)[:1]:
-            answer.see({"choices": [{"index": 0, "message": _message(choice)}]})
+        answer = _whole(reply)
         return Message(Role.ASSISTANT, answer.text, answer.calls)
 
     def question(self, body: Body) -> tuple[Message, ...]:
@@ -159,9 +171,19 @@ class ChatReader:
         return self._answer.usage
 
     @property
-    def model(self) -> str | None:
-        """Which model has answered, as the upstream says."""
-        return self._answer.model
+    def models(self) -> list[str]:
+        """Which models have answered, as the upstream says."""
+        return self._answer.models
+
+    @property
+    def is_answer(self) -> bool:
+        """There was a choice."""
+        return self._answer.is_answer
+
+    @property
+    def least_characters(self) -> int:
+        """Of output in fields that are known to hold nothing else."""
+        return self._answer.least_characters
 
     @property
     def is_ended(self) -> bool:
@@ -181,8 +203,14 @@ class ChatReader:
         if self._answer.error:
             raise refused_in_stream(self._upstream, self._answer.error, self._secret)
         self._last = event
-        is_usage_only = not event.get("choices") and event.get("usage") is not None
-        return text, self._asked.wants_usage or not is_usage_only
+        if event.get("choices"):
+            return text, True
+        is_chunk = "choices" in event and event.get("usage") is None
+        return text, is_chunk or (event.get("usage") is not None and self._asked.wants_usage)
+
+    def written(self, data: bytes) -> bytes:
+        """A chunk has no name."""
+        return data_lines(data)
 
     def cut(self, usage: Usage) -> bytes:
         """A chunk that ends the choices which are open, and the usage where it was asked for."""
@@ -235,6 +263,13 @@ def _calls(calls: Any) -> tuple[ToolCall, ...]:
             parts = (call.get("id"), function.get("name"), function.get("arguments"))
             found.append(ToolCall(*(part if type(part) is str else "" for part in parts)))
     return tuple(found)
+
+
+def _whole(reply: Body) -> ChatStream:
+    answer = ChatStream()
+    for index, choice in enumerate(_choices(reply)):
+        answer.see({"choices": [{"index": index, "message": _message(choice)}]})
+    return answer
 
 
 def _message(choice: Body) -> Body:

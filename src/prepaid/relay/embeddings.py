@@ -22,6 +22,9 @@ class EmbeddingsApi:
 
     name: ApiName = "embeddings"
     path = "/embeddings"
+    reply_field = "data"
+    reply_values_max = 10_000_000
+    """Vectors are numbers, which cost little."""
     usage = UsageFields("prompt_tokens", None, "prompt_tokens_details")
 
     def read(self, body: Body) -> Asked:
@@ -44,13 +47,17 @@ class EmbeddingsApi:
         for each in given if type(given) is list else [given]:
             yield each if type(each) is str else str(each)
 
-    def sent(self, body: Body, model: str, limit: int, limit_field: str) -> Body:  # noqa: ARG002 -- it has no output to limit
+    def sent(self, body: Body, model: str, limit: int, limit_field: str | None) -> Body:  # noqa: ARG002 -- it has no output to limit
         """The request as an upstream gets it."""
         return {**body, "model": model}
 
     def reply_texts(self, reply: Body) -> Iterator[str]:  # noqa: ARG002 -- vectors are no texts
         """None: the input is what is paid for."""
         return iter(())
+
+    def reply_least(self, reply: Body) -> int:  # noqa: ARG002 -- as above
+        """No text."""
+        return 0
 
     def reply_message(self, reply: Body) -> Message:  # noqa: ARG002 -- as above
         """Nothing was said."""

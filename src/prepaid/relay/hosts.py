@@ -63,15 +63,19 @@ class Host(Protocol):
         """What the model is called there."""
 
     @property
-    def limit_field(self) -> str:
-        """Where a chat completion has its output limit there, if the client did not choose."""
+    def limit_field(self) -> str | None:
+        """Where a chat completion has its output limit there; ``None`` where its client may choose."""
 
     @property
     def retries_max(self) -> int:
         """How often it is asked again."""
 
-    hides_output: bool
-    """Whether it is known to bill output that it does not show."""
+    @property
+    def hides_output(self) -> bool | None:
+        """Whether it bills output that it does not show; ``None`` where nothing is known yet."""
+
+    def note_output(self, *, is_hidden: bool) -> None:
+        """An answer was read whole, and its usage told whether there was more than it showed."""
 
     def note_odd_usage(self, what: str) -> None:
         """Tell the operator that it told a usage that cannot be, in whole or in part."""
@@ -100,17 +104,17 @@ class UpstreamHost:
         self.name = upstream.name
         self.secret = upstream.secret
         self.model = model
-        self.limit_field: str = upstream.settings.output_limit_field
+        self.limit_field = upstream.limit_field
         self.retries_max = upstream.settings.retries_max
 
     @property
-    def hides_output(self) -> bool:
-        """Whether the model has told more output than it showed, in this process."""
-        return self.model in self.upstream.hiding_models
+    def hides_output(self) -> bool | None:
+        """As it was seen in this process."""
+        return self.upstream.hides_output.get(self.model)
 
-    @hides_output.setter
-    def hides_output(self, value: bool) -> None:
-        (self.upstream.hiding_models.add if value else self.upstream.hiding_models.discard)(self.model)
+    def note_output(self, *, is_hidden: bool) -> None:
+        """Remember it: a model that has once hidden output does so again."""
+        self.upstream.hides_output[self.model] = is_hidden or bool(self.hides_output)
 
     def note_odd_usage(self, what: str) -> None:
         """Count it for the metrics, and log it."""

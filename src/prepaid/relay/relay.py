@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Any, Self
 
-from prepaid.errors import ChatNotFound, ProviderError
+from prepaid.errors import ChatNotFound, ProviderError, ProviderResponseInvalid
 from prepaid.meter import Meter, PaidCall, PlaceQueue, Replay
 from prepaid.models.catalogue import Catalogue
 from prepaid.models.events import event_json
 from prepaid.models.failures import refused_in_stream
 from prepaid.records import Message, Usage
-from prepaid.relay.attempt import Attempt
-from prepaid.relay.flow import Flow
+from prepaid.relay.attempt import Attempt, is_large, large_json
+from prepaid.relay.flow import TAIL, Flow
 from prepaid.relay.heavy import heavily
 from prepaid.relay.order import Head, Order, Receipt, Relayed
 from prepaid.relay.targets import Target, Targets
@@ -181,7 +182,7 @@ class AnswerStream:
                     async for piece in pieces:
                         yield piece
             except ProviderError as error:
-                flow.delivered = target.cost(flow.usage_delivered())
+                flow.delivered = flow.failed_with()
                 call.exposure += flow.exposure(error)
                 # Where the client has seen a part, another model cannot go on from there.
                 if flow.has_begun or flow.is_left:
@@ -227,16 +228,12 @@ async def _answered(attempt: Attempt) -> Relayed:
         async with target.host.ask(order, body) as reply:
             return await reply.content()
 
-    content = await attempt.with_retries(ask)
-    reply = event_json(target.host.name, content)
-    texts = list(order.api.reply_texts(reply))
+    content = attempt.masked(await attempt.with_retries(ask))
+    read = partial(_read, attempt, content)
+    reply, texts, usage = await heavily(read) if is_large(content) else read()
     told = reply.get("usage")
-    usage = attempt.usage(told, texts)
-    error = _error_in(reply)
-    if error:  # some say so with status 200
-        attempt.delivered = 0 if told is None and not any(texts) else target.cost(usage)
-        raise refused_in_stream(target.host.name, error, target.host.secret)
-    attempt.note_hidden_output(usage, texts)
+    if told is not None:
+        attempt.note_hidden_output(usage, texts, told)
     charged = attempt.charged(usage)
     relayed = Relayed(content, "application/json", attempt.receipt(charged))
     settled = await call.settle(
@@ -244,7 +241,7 @@ async def _answered(attempt: Attempt) -> Relayed:
         quoted=target.quoted,
         turn=_turn(order, order.api.reply_message(reply), attempt.answering_ms),
         response=relayed.kept() if call.is_keyed else None,
-        unpaid=attempt.unpaid(usage, reply.get("model"), told),
+        unpaid=attempt.unpaid(usage, (reply.get("model"),), told),
     )
     return relayed.settled(settled.available)
 
@@ -265,7 +262,7 @@ async def _settled_flow(flow: Flow) -> AsyncGenerator[Head | bytes | Receipt]:
     charged = flow.charged(usage)
     response = None
     if call.is_keyed:
-        kept = Relayed(b"".join([*seen, flow.tail]), head.content_type, flow.receipt(charged))
+        kept = Relayed(b"".join([*seen, TAIL]), head.content_type, flow.receipt(charged))
         response = kept.kept()
     settled = await call.settle(
         charged,
@@ -273,15 +270,37 @@ async def _settled_flow(flow: Flow) -> AsyncGenerator[Head | bytes | Receipt]:
         turn=_turn(flow.order, flow.message, flow.answering_ms),
         response=response,
         unpaid=flow.settled_unpaid(usage),
-        exposure=flow.cut_exposure(usage),
+        exposure=flow.cut_exposure(),
     )
     call.measure = None
-    yield flow.tail
+    yield TAIL
     yield replace(flow.receipt(charged), available=settled.available)
 
 
 def _affordable(targets: list[Target], call: PaidCall) -> Iterator[Target]:
     return (target for target in targets if call.granted >= target.quoted.minimum)
+
+
+def _read(attempt: Attempt, content: bytes) -> tuple[Body, list[str], Usage]:
+    """A whole reply, all output in it, and what it came to.
+
+    Raises:
+        ProviderError: it is the upstream's own error, or no reply of this API.
+    """
+    api, host = attempt.order.api, attempt.target.host
+    if is_large(content):
+        reply = large_json(host.name, content, api.reply_values_max)
+    else:
+        reply = event_json(host.name, content)
+    error, told = _error_in(reply), reply.get("usage")
+    if not error and type(reply.get(api.reply_field)) is not list:
+        raise ProviderResponseInvalid(f"Upstream {host.name!r} did not answer with {api.reply_field!r}.")
+    texts = list(api.reply_texts(reply))
+    usage = attempt.usage(told, texts, api.reply_least(reply))
+    if error:  # some say so with status 200
+        attempt.delivered = attempt.target.cost(usage) + attempt.dearer_by((reply.get("model"),), usage)
+        raise refused_in_stream(host.name, error, host.secret)
+    return reply, texts, usage
 
 
 def _error_in(reply: Body) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -15,12 +16,14 @@ from prepaid.models.failures import refused_in_stream
 from prepaid.models.usage import RESPONSES_USAGE
 from prepaid.records import Api, Message, Role, ToolCall, Usage
 from prepaid.relay.wire import (
+    REPLY_VALUES_MAX,
     Asked,
     Body,
     Reader,
     add_image,
     answered,
     count_of,
+    data_lines,
     flag_of,
     listed,
     model_of,
@@ -32,6 +35,8 @@ from prepaid.relay.wire import (
 
 __all__ = ["RESPONSES"]
 
+_EVENT_NAME: Final = re.compile(r"response\.[a-z0-9_.]{1,100}")
+
 _ITEM_TEXTS: Final = ("name", "arguments", "output", "input")
 _REASONING_TEXTS: Final = ("summary", "encrypted_content")
 _TEXT_ONLY: Final[frozenset[Api]] = frozenset({"chat"})
@@ -42,6 +47,8 @@ class ResponsesApi:
 
     name: ApiName = "responses"
     path = "/responses"
+    reply_field = "output"
+    reply_values_max = REPLY_VALUES_MAX
     usage = RESPONSES_USAGE
 
     def read(self, body: Body) -> Asked:
@@ -81,7 +88,7 @@ class ResponsesApi:
         form = body.get("text")
         yield from schema_texts(form.get("format") if type(form) is dict else None)
 
-    def sent(self, body: Body, model: str, limit: int, limit_field: str) -> Body:  # noqa: ARG002 -- it has one name here
+    def sent(self, body: Body, model: str, limit: int, limit_field: str | None) -> Body:  # noqa: ARG002 -- it has one name here
         """The request as an upstream gets it."""
         return {**body, "model": model, "max_output_tokens": limit}
 
@@ -89,6 +96,11 @@ class ResponsesApi:
         """All output in a whole reply."""
         for item in _output(reply):
             yield item_output(item)
+
+    def reply_least(self, reply: Body) -> int:
+        """Characters of messages and tools' arguments."""
+        message = self.reply_message(reply)
+        return len(message.text) + sum(len(call.arguments) for call in message.tool_calls)
 
     def reply_message(self, reply: Body) -> Message:
         """Its texts and the calls of tools."""
@@ -139,6 +151,7 @@ class ResponsesReader:
         self._upstream = upstream
         self._secret = secret
         self._answer = ResponsesStream()
+        self._name = ""
 
     @property
     def usage(self) -> Any:
@@ -146,9 +159,19 @@ class ResponsesReader:
         return self._answer.usage
 
     @property
-    def model(self) -> str | None:
-        """Which model has answered, as the upstream says."""
-        return self._answer.model
+    def models(self) -> list[str]:
+        """Which models have answered, as the upstream says."""
+        return self._answer.models
+
+    @property
+    def is_answer(self) -> bool:
+        """There was a response."""
+        return bool(self._answer.response) or self.least_characters > 0
+
+    @property
+    def least_characters(self) -> int:
+        """Of output in fields that are known to hold nothing else."""
+        return self._answer.least_characters
 
     @property
     def is_ended(self) -> bool:
@@ -161,8 +184,9 @@ class ResponsesReader:
         return self._answer.hides_output
 
     def see(self, event: Body) -> tuple[str, bool]:
-        """The output in an event; the client gets all of them, but for the upstream's own errors."""
+        """The output in an event; the client gets those of responses, but for the upstream's own errors."""
         kind = event.get("type")
+        self._name = kind if type(kind) is str and _EVENT_NAME.fullmatch(kind) else ""
         text = self._answer.see(event)
         if text:
             self.texts.append(text)
@@ -170,7 +194,11 @@ class ResponsesReader:
         failure = event.get("error") or (response.get("error") if type(response) is dict else None)
         if failure or kind == "error":
             raise refused_in_stream(self._upstream, failure or event, self._secret)
-        return text, True
+        return text, bool(self._name)
+
+    def written(self, data: bytes) -> bytes:
+        """Events are named by their types."""
+        return b"event: " + self._name.encode() + b"\n" + data_lines(data)
 
     def cut(self, usage: Usage) -> bytes:
         """The event that ends a response at its limit."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from prepaid import pricing
-from prepaid.errors import ApiNotSupported, CurrencyMismatch, InvalidRequestError, ValueTooLarge
+from prepaid.errors import CurrencyMismatch, InvalidRequestError, ValueTooLarge
 from prepaid.models.apis import check_api
 from prepaid.models.catalogue import Catalogue
 from prepaid.models.codecs.dialects import check_others
 from prepaid.models.images import likely_image_tokens
 from prepaid.models.measure import text_bytes
-from prepaid.records import ModelInfo, Quote, Unit, Usage
+from prepaid.records import Api, ModelInfo, Quote, Unit, Usage
 from prepaid.relay.hosts import Host, UpstreamHost
 from prepaid.relay.order import Order, Receipt
 from prepaid.relay.own import OwnHost
@@ -22,6 +22,12 @@ __all__ = ["Target", "Targets"]
 
 _CHARACTERS_PER_TOKEN_MAX: Final = 6
 """A request is refused as too long for its model only beyond this; what lies between, upstreams refuse."""
+_NEEDED_BY: Final[Mapping[Api, tuple[str, ...]]] = {
+    "images": ("messages", "input"),
+    "structured_output": ("response_format", "text"),
+    "tools": ("tools", "functions"),
+}
+"""The fields that need more than text, in whatever API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +83,14 @@ class Target:
         # Where bytes are paid: a token has one at least.
         return min(pricing.affordable_output(self.quoted, granted) // choices, self.tokens_max)
 
-    def counted(self, order: Order, output: list[str], granted: int) -> Usage:
-        """The usage of this output by our own count, never above what a hold of ``granted`` pays for."""
+    def counted(self, order: Order, output: list[str]) -> Usage:
+        """The usage of this output by our own count."""
         estimate = self.host.estimate_tokens
         tokens = sum(estimate(text) for text in order.api.texts(order.body))
         tokens += sum(likely_image_tokens(self.info, image) for image in order.asked.images)
-        spoken = estimate("".join(output))
         if self.counts_tokens:
             tokens = min(tokens, self.quoted.input_units)
-            spoken = min(spoken, pricing.affordable_output(self.quoted, granted))
-        return self.with_bytes(Usage(tokens, spoken), output)
+        return self.with_bytes(Usage(tokens, estimate("".join(output))), output)
 
     def with_bytes(self, usage: Usage, output: list[str]) -> Usage:
         """``usage`` with the bytes that we counted, where they are what is paid for."""
@@ -136,10 +140,10 @@ class Targets:
         host: Host = OwnHost(model) if forwarding is None else UpstreamHost(*forwarding)
         info, asked = model.info, order.asked
         for api in asked.apis:
-            check_api(info, api)
+            check_api(info, api, _needed_by(order, api))
         check_others(order.api.name, info, asked.others, order.body)
         if asked.unpriced:
-            raise ApiNotSupported(info.name, asked.unpriced, tuple(sorted(info.apis)))
+            raise asked.unpriced.refused(info)
         price = info.price
         if price.asset != order.payer.asset:
             raise CurrencyMismatch(
@@ -167,6 +171,12 @@ class Targets:
             least = pricing.quote(info.name, price, input_units, choices)
             quoted = replace(quoted, minimum=least.amount)
         return quoted
+
+
+def _needed_by(order: Order, api: Api) -> str:
+    """The field of a request for which its model must be able to do ``api``."""
+    names = _NEEDED_BY.get(api, ())
+    return next((name for name in names if order.body.get(name) is not None), "model")
 
 
 def _check_context(order: Order, host: Host, info: ModelInfo) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from pydantic_core import to_json
 
 from prepaid.errors import InvalidRequestError, ProviderResponseInvalid
 from prepaid.models.codecs.fields import ApiName
+from prepaid.models.codecs.shapes import Misshapen, Uncovered
 from prepaid.models.usage import UsageFields
 from prepaid.records import Api, Message, Usage
 
 __all__ = [
+    "REPLY_VALUES_MAX",
     "Asked",
     "Body",
     "Picture",
@@ -22,6 +24,7 @@ __all__ = [
     "add_image",
     "answered",
     "count_of",
+    "data_lines",
     "flag_of",
     "listed",
     "model_of",
@@ -36,7 +39,10 @@ __all__ = [
 Body = dict[str, Any]
 """A request's or reply's JSON object. What is not named here goes on as it came."""
 
+REPLY_VALUES_MAX: Final = 400_000
+
 COUNT_MAX = 100_000_000
+_AS_OPENAI: Final = "Send it as OpenAI's API has it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,7 @@ class Asked:
     """Of the body; paid for by the image, not by the byte."""
     apis: frozenset[Api] = frozenset()
     """What the model must be able to do."""
-    unpriced: str = ""
+    unpriced: Uncovered | None = None
     """What in it no price covers, if anything; then it is refused."""
     others: tuple[str, ...] = ()
     """Its fields that not every model's upstream may be sent (``codecs.dialects``)."""
@@ -85,8 +91,16 @@ class Reader(Protocol):
         """As the upstream told it last; ``None`` where it has not."""
 
     @property
-    def model(self) -> str | None:
-        """Which model has answered, as the upstream says."""
+    def models(self) -> list[str]:
+        """Which models have answered, as the upstream says."""
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether there was any part of an answer of this API."""
+
+    @property
+    def least_characters(self) -> int:
+        """Of output in fields that are known to hold nothing else."""
 
     @property
     def is_ended(self) -> bool:
@@ -104,6 +118,9 @@ class Reader(Protocol):
             ProviderResponseInvalid: it is not an event of this API.
         """
 
+    def written(self, data: bytes) -> bytes:
+        """The event that was seen last, as the client gets it: its data, and nothing else of it."""
+
     def cut(self, usage: Usage) -> bytes:
         """The events that end an answer at its limit."""
 
@@ -117,6 +134,10 @@ class WireApi(Protocol):
     name: ApiName
     path: str
     usage: UsageFields
+    reply_field: str
+    """The list that every whole reply has."""
+    reply_values_max: int
+    """So many parts a reply or an event may have: a parser in C stops everybody while it makes them."""
 
     def read(self, body: Body) -> Asked:
         """What matters in a request; refused fields that are null are taken out of it.
@@ -129,11 +150,14 @@ class WireApi(Protocol):
     def texts(self, body: Body) -> Iterator[str]:
         """The texts of a request, as prices per byte count them."""
 
-    def sent(self, body: Body, model: str, limit: int, limit_field: str) -> Body:
+    def sent(self, body: Body, model: str, limit: int, limit_field: str | None) -> Body:
         """The request as an upstream gets it: its name for the model, and a limit that the hold pays for."""
 
     def reply_texts(self, reply: Body) -> Iterator[str]:
         """All output in a whole reply."""
+
+    def reply_least(self, reply: Body) -> int:
+        """Characters of a whole reply's output in fields that are known to hold nothing else."""
 
     def reply_message(self, reply: Body) -> Message:
         """The answer of a whole reply, to be kept in a chat."""
@@ -148,6 +172,11 @@ class WireApi(Protocol):
         """OpenAI's error body as the last event of a stream that failed."""
 
 
+def data_lines(data: bytes) -> bytes:
+    """The data of an event as lines, and the blank line behind them."""
+    return b"data: " + data.replace(b"\r", b"").replace(b"\n", b"\ndata: ") + b"\n\n"
+
+
 def count_of(body: Body, name: str, limit: int = COUNT_MAX) -> int | None:
     """A count from 1 to ``limit``, or ``None`` where it is left out.
 
@@ -158,8 +187,8 @@ def count_of(body: Body, name: str, limit: int = COUNT_MAX) -> int | None:
     if value is None:
         return None
     if type(value) is not int or not 1 <= value <= limit:  # a bool is no count
-        raise InvalidRequestError(
-            f"{name} is {str(value)[:40]}.", remedy=f"Send an integer from 1 to {limit}, or leave it out."
+        raise _misshapen(
+            name, f"is {str(value)[:40]}", f"Send an integer from 1 to {limit}, or leave it out."
         )
     return value
 
@@ -174,7 +203,7 @@ def flag_of(body: Body, name: str) -> bool:
     if value is None:
         return False
     if type(value) is not bool:
-        raise InvalidRequestError(f"{name} is {str(value)[:40]}.", remedy="Send true or false.")
+        raise _misshapen(name, f"is {str(value)[:40]}", "Send true or false.")
     return value
 
 
@@ -188,7 +217,7 @@ def object_of(body: Body, name: str) -> Body:
     if value is None:
         return {}
     if type(value) is not dict:
-        raise InvalidRequestError(f"{name} is no object.", remedy=f"Send {name} as OpenAI's API has it.")
+        raise _misshapen(name, "is not an object", _AS_OPENAI)
     return value
 
 
@@ -209,9 +238,7 @@ def listed(value: Any, name: str) -> list[Body]:
         InvalidRequestError: it is something else.
     """
     if not isinstance(value, list) or not all(type(each) is dict for each in value):
-        raise InvalidRequestError(
-            f"{name} is no list of objects.", remedy=f"Send {name} as OpenAI's API has it."
-        )
+        raise _misshapen(name, "is not a list of objects", _AS_OPENAI)
     return value
 
 
@@ -222,7 +249,7 @@ def answered(name: str, value: Any) -> list[Body]:
         ProviderResponseInvalid: it is something else.
     """
     if type(value) is not list or not all(type(each) is dict for each in value):
-        raise ProviderResponseInvalid(f"The upstream's {name} are no list of objects.")
+        raise ProviderResponseInvalid(f"The upstream's {name} are not a list of objects.")
     return value
 
 
@@ -234,8 +261,16 @@ def model_of(body: Body) -> str:
     """
     model = body.get("model")
     if type(model) is not str or not model:
-        raise InvalidRequestError("The request names no model.", remedy="Send model as text.")
+        error = InvalidRequestError("The request names no model.", remedy="Send model as a string.")
+        error.param = "model"
+        raise error
     return model
+
+
+def _misshapen(name: str, what: str, remedy: str) -> InvalidRequestError:
+    mistake = Misshapen(what, remedy)
+    mistake.inside(name)
+    return mistake.told()
 
 
 def texts_of(content: Any) -> Iterator[str]:

@@ -220,7 +220,11 @@ async def guarded(model: Model, request: ChatRequest) -> AsyncGenerator[ModelEve
     except PrepaidError:
         raise
     except Exception as error:
-        raise ProviderError(f"Model {name!r} failed: {type(error).__name__}: {str(error)[:200]}.") from error
+        failure = ProviderError(f"Model {name!r} failed: {type(error).__name__}.")
+        failure.detail = (
+            f"{type(error).__name__}: {error}"  # for logs: it may speak of the operator's affairs
+        )
+        raise failure from error
 
 
 def _checked(event: object, name: str) -> ModelEvent:

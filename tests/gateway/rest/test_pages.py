@@ -28,7 +28,7 @@ def test_who_may_do_what_is_what_is_tested():
 @pytest.mark.parametrize("row", [*PROTECTED, *OUTAGES], ids=lambda row: f"{row[0]}, {row[1]}")
 def test_what_is_protected_is_proved(row):
     file, name = re.fullmatch(r"`(tests/[\w/]+\.py)::(\w+)`", row[3]).groups()
-    assert re.search(rf"def {name}\(", (ROOT / file).read_text("utf-8"))
+    assert re.search(rf"\b(?:def|class) {name}\b", (ROOT / file).read_text("utf-8"))
 
 
 def test_there_is_something_to_prove():

@@ -1,8 +1,8 @@
-"""Reports that read without bound: made and written off the event loop, a few at once for each owner.
+"""Reports that read without bound: made off the event loop, a few at once for each owner.
 
 One user's statements of many thousand lines slow nobody else: the books are read in a thread
-(``store.report``), and so is the JSON written, in pieces: a thread that writes it in one go keeps all others
-waiting.
+(``store.report``), and the JSON is written in one, in pieces, because writing it in one go would keep all
+other threads waiting.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["listed", "report", "statement"]
 T = TypeVar("T")
 
 _PIECE_LINES: Final = 256
-"""How many lines are written without a break, which is less than a millisecond."""
+"""How many lines are written without a break; it takes less than a millisecond."""
 
 
 async def report(
@@ -34,7 +34,7 @@ async def report(
     """The answer to a question about the books, as JSON.
 
     Raises:
-        ReportLimitReached: the caller's owner has as many reports in the making as one may.
+        ReportLimitReached: the owner already has as many reports being made as allowed.
     """
     with caller.reporting():
         answer = await question()

@@ -1,7 +1,7 @@
-"""What the common servers know beside OpenAI's fields, and whether a model's upstream may be sent it.
+"""The fields that common servers know besides OpenAI's, and whether a model's upstream may be sent them.
 
 A dialect has only what cannot change which model answers, where, from what, or how much may be generated
-beyond the limit. What an operator wants to pass on besides stands in the upstream's ``allow_fields``.
+beyond the limit. An operator lists other fields to pass on in the upstream's ``allow_fields``.
 
 Sources: the request types of vLLM and Ollama; the references of LiteLLM, OpenRouter, Gemini and Azure.
 """
@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from prepaid.errors import ApiNotSupported, FieldNotSupported
+from prepaid.errors import FieldNotSupported
 from prepaid.models.codecs.fields import FIELDS, ApiName, Field, Fields, Kind, folded
 from prepaid.models.codecs.shapes import (
     FREE,
     Check,
     Mistake,
+    Uncovered,
     Unpriced,
     each,
     flag,
@@ -47,7 +48,7 @@ _VLLM: Final = _fields(
         *("guided_decoding_backend", "guided_whitespace_pattern", "structured_outputs"),
         "thinking_token_budget",
     ),
-    # More of these reach the template, which decides how long the prompt is; one of them is a template.
+    # Others reach the template, which decides how long the prompt is; one of them is a template.
     chat_template_kwargs=record(
         {
             "enable_thinking": flag,
@@ -59,7 +60,7 @@ _VLLM: Final = _fields(
         }
     ),
 )
-"""Not ``chat_template`` and ``documents`` (input that nobody here counts), ``use_beam_search``, ``echo``,
+"""Not ``chat_template`` and ``documents`` (input that is not counted here), ``use_beam_search``, ``echo``,
 ``prompt_logprobs``, ``priority``, ``mm_processor_kwargs`` (the size of images)."""
 
 _OLLAMA: Final = _fields(
@@ -76,8 +77,7 @@ _OLLAMA: Final = _fields(
         )
     ),
 )
-"""Not ``keep_alive``, and of the options not ``num_predict`` (the limit) and ``num_ctx`` (it loads the model
-anew)."""
+"""Not ``keep_alive``, nor the options ``num_predict`` (the limit) and ``num_ctx`` (it reloads the model)."""
 
 _LITELLM: Final = _fields(
     ("top_k", "litellm_trace_id", "litellm_session_id"),
@@ -109,11 +109,11 @@ _GEMINI: Final = _fields(
         }
     ),
 )
-"""Not ``cached_content``: it is input that nobody here counts."""
+"""Not ``cached_content``: it is input that is not counted here."""
 
 DIALECTS: Final[Mapping[str, Mapping[ApiName, Fields]]] = {
     "openai": {},
-    "azure": {},  # ``data_sources`` adds input that nobody here counts; it has nothing else
+    "azure": {},  # ``data_sources`` adds input that is not counted here; there are no others
     "gemini": {"chat": _GEMINI},
     "litellm": {"chat": _LITELLM},
     "ollama": {"chat": _OLLAMA},
@@ -130,13 +130,13 @@ _KNOWN: Final[Mapping[str, str]] = {
 
 
 def twin_of(name: str) -> str | None:
-    """The field that a server which ignores case takes ``name`` for, where that is another."""
+    """The other field, if any, that a server which ignores case takes ``name`` for."""
     known = _KNOWN.get(folded(name))
     return None if known == name else known
 
 
 def dialect_fields(info: ModelInfo, api: ApiName) -> Fields:
-    """What the server behind a model knows beside OpenAI's fields."""
+    """The fields that the server behind a model knows besides OpenAI's."""
     return DIALECTS.get(info.dialect, {}).get(api, {})
 
 
@@ -147,13 +147,13 @@ def check_others(
     body: Mapping[str, Any],
     fields: Fields | None = None,
 ) -> None:
-    """Refuse what a model's upstream may not be sent of the fields that are not for everybody.
+    """Refuse those of ``others`` that a model's upstream may not be sent.
 
-    ``fields`` is the table in which they were looked up, where that is not the API's own.
+    ``fields`` is the table in which they were looked up, if that is not the API's own.
 
     Raises:
         ApiNotSupported: OpenAI knows it, and no price covers it.
-        FieldNotSupported: nobody knows it, neither OpenAI nor the upstream's dialect nor its operator.
+        FieldNotSupported: it is neither OpenAI's, nor the dialect's, nor in ``allow_fields``.
         InvalidRequestError: the dialect knows it with another value.
     """
     table = FIELDS[api] if fields is None else fields
@@ -165,7 +165,7 @@ def check_others(
         if field is not None:
             _check_value(info, name, field, body[name])
         elif name in table:
-            raise ApiNotSupported(info.name, name, tuple(sorted(info.apis)), param=name)
+            raise Uncovered(name, name).refused(info)
         else:
             raise FieldNotSupported(name, twin_of(name))
 
@@ -177,9 +177,7 @@ def _check_value(info: ModelInfo, name: str, field: Field, value: Any) -> None:
         field.check(value)
     except Unpriced as mistake:
         mistake.inside(name)
-        raise ApiNotSupported(
-            info.name, mistake.what, tuple(sorted(info.apis)), param=mistake.place
-        ) from None
+        raise mistake.uncovered().refused(info) from None
     except Mistake as mistake:
         mistake.inside(name)
         raise mistake.told() from None

@@ -1,7 +1,7 @@
 """Every field of OpenAI's APIs, and what it means for the bill.
 
 A test compares these tables with the parameter types of the ``openai`` package. A field that is in none of
-them, or that differs from one in its case only, is refused by its name, unless the upstream's dialect has it.
+them, or differs from one only in case, is refused by name, unless the upstream's dialect has it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from prepaid.models.codecs.shapes import (
     FREE,
     Check,
     Mistake,
+    Uncovered,
     Unpriced,
     each,
     flag,
@@ -54,12 +55,12 @@ class Kind(StrEnum):
     PRICED = "priced"
     """Some of its values are covered by the price; others are refused."""
     REFUSED = "refused"
-    """Whatever its value, the provider could bill what no price covers, or add what nobody here sees."""
+    """Whatever its value, the provider could bill what no price covers, or add what cannot be seen here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field: its kind, and what its value has to be where that matters."""
+    """One field: its kind, and what its value has to be, if that matters."""
 
     kind: Kind
     check: Check | None = FREE
@@ -86,18 +87,18 @@ _REFUSED: Final = Field(Kind.REFUSED, unpriced)
 
 def _modalities(value: Any) -> None:
     if value not in ([], ["text"]):
-        raise Unpriced
+        raise Unpriced(remedy='Send ["text"], or leave it out.')
 
 
 def _not_later(value: Any) -> None:
-    """An answer that is made when we are not there cannot be counted."""
+    """An answer that is made later cannot be counted."""
     if value is not False:
-        raise Unpriced
+        raise Unpriced(remedy="Send false, or leave it out.")
 
 
 def _standard_mode(value: Any) -> None:
     if value != "standard":
-        raise Unpriced
+        raise Unpriced(value=value, remedy='Send "standard", or leave it out.')
 
 
 _STREAM_OPTIONS: Final = record({"include_usage": flag, "include_obfuscation": flag})
@@ -233,20 +234,20 @@ FIELDS: Final[Mapping[ApiName, Fields]] = {
 
 @dataclass(slots=True)
 class Found:
-    """What stands in a request beside the fields that may always pass."""
+    """What a request has beside the fields that may always pass."""
 
     others: tuple[str, ...] = ()
-    """Fields that are refused, or in no table: a target's dialect, or its operator, may let them pass."""
-    unpriced: str = ""
+    """Fields that are refused, or in no table; a target's dialect or its operator may allow them."""
+    unpriced: Uncovered | None = None
     """The first thing in it that no price covers."""
 
 
 def look_through(fields: Fields, body: dict[str, Any]) -> Found:
-    """Check every field of a request, and take out those that are refused and null, as good as absent.
+    """Check every field of a request, and remove refused ones that are null, as good as absent.
 
     Raises:
-        FieldNotSupported: an object inside has a key that nobody knows.
-        InvalidRequestError: a value that a field cannot have.
+        FieldNotSupported: an object inside has an unknown key.
+        InvalidRequestError: a field has a value that it cannot have.
     """
     found = Found()
     others: list[str] = []
@@ -262,7 +263,7 @@ def look_through(fields: Fields, body: dict[str, Any]) -> Found:
             field.check(value)
         except Unpriced as mistake:
             mistake.inside(name)
-            found.unpriced = found.unpriced or mistake.what
+            found.unpriced = found.unpriced or mistake.uncovered()
         except Mistake as mistake:
             mistake.inside(name)
             raise mistake.told() from None

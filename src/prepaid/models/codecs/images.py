@@ -1,7 +1,7 @@
-"""Where a request may have its images: as pictures in data URLs, or at an address that the provider fetches.
+"""How a request may have images: as data URLs, or as URLs that the provider fetches.
 
-A data URL is told by its media type: a document, a film or a sound is no image, whatever field it stands in.
-What begins like a document or a film is none either, whatever type it says.
+A data URL goes by its media type: a document, a film or a sound is not an image, whatever field it is in.
+Neither is what begins like a document or a film, whatever its type says.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BEGINNING_LENGTH: Final = 16
 _DOCUMENTS: Final = (b"%PDF", b"PK\x03\x04", b"\x1aE\xdf\xa3")
 """How PDFs, office documents and films in Matroska begin; those in MP4 have ``ftyp`` in the fifth byte."""
 _TYPES: Final = MimeTypes(filenames=())
-"""Python's own table, whatever the machine adds to it."""
+"""Python's own table, without what the machine adds to it."""
 
 
 def image_url(value: Any) -> None:
@@ -40,30 +40,32 @@ def image_url(value: Any) -> None:
         return
     scheme, _, rest = value[:_HEAD_LENGTH_MAX].partition(":")
     if scheme.lower() == "data":
-        raise Misshapen(f"is a data URL of type {shown(rest.split(',')[0])!r}, which is no image", _REMEDY)
+        raise Misshapen(
+            f"is a data URL of type {shown(rest.split(',')[0])!r}, which is not an image", _REMEDY
+        )
     if scheme.lower() not in ("https", "http") or not rest.startswith("//"):
-        raise Misshapen(f"is {shown(value)!r}, which is no image", _REMEDY)
+        raise Misshapen(f"is {shown(value)!r}, which is not an image", _REMEDY)
     kind = _kind_at(value)
     if kind is not None and not kind.startswith("image/"):
-        raise Misshapen(f"names a file of type {kind!r}, which is no image", _REMEDY)
+        raise Misshapen(f"names a file of type {kind!r}, which is not an image", _REMEDY)
 
 
 def _check_beginning(encoded: str) -> None:
-    """What cannot be decoded begins like nothing: whether it is an image is the provider's to say."""
+    """Refuse what begins like a document or a film; what cannot be decoded is left to the provider."""
     try:
         begins = binascii.a2b_base64(encoded)
     except ValueError:
         return
     if begins.startswith(_DOCUMENTS) or begins[4:8] == b"ftyp":
-        raise Misshapen("holds a document or a film, which is no image", _REMEDY)
+        raise Misshapen("holds a document or a film, which is not an image", _REMEDY)
 
 
 def _kind_at(url: str) -> str | None:
-    """What the ending of the path says, if anything; nobody here fetches it."""
+    """The type that the path's ending names, if any; nothing is fetched."""
     try:
         path = urlsplit(url).path
     except ValueError:
-        raise Misshapen("is no URL", _REMEDY) from None
+        raise Misshapen("is not a URL", _REMEDY) from None
     ending = path.rpartition("/")[2].rpartition(".")[2]
     return _TYPES.types_map[True].get(f".{ending.lower()}")
 
@@ -75,4 +77,4 @@ def _detail(value: Any) -> None:
 
 image: Final[Check] = record({"url": image_url, "detail": _detail})
 detail: Final[Check] = _detail
-"""How finely an image is looked at, which its price depends on."""
+"""How finely an image is looked at; its price depends on it."""

@@ -1,7 +1,7 @@
-"""What messages may hold: every key of them is input, whose bytes are counted, or switches nothing on.
+"""What messages may hold: each of their keys is input, whose bytes are counted, or switches nothing on.
 
-Beside OpenAI's own keys stand those that clients send back because a provider's answer had them: what a model
-thought, signatures, annotations.
+Besides OpenAI's own keys there are those that clients send back from a provider's answer: reasoning,
+signatures, annotations.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _CHAT_CONTENT: Final = text_or(
                 "refusal": {**_PART, "refusal": text},
                 "image_url": {**_PART, "image_url": _url_or_image},
             },
-            "content",
+            "a content part",
         )
     )
 )
@@ -116,7 +116,7 @@ CHAT_ROLES: Final[dict[str, Keys]] = {
 
 def _message(value: Any) -> None:
     if type(value) is not dict:
-        raise Misshapen("is no object", "Send an object with role and content.")
+        raise Misshapen("is not an object", "Send an object with role and content.")
     role = value.get("role")
     keys = CHAT_ROLES.get(role) if type(role) is str else None
     if keys is None:
@@ -125,7 +125,7 @@ def _message(value: Any) -> None:
 
 
 def _no_role(role: Any, known: Iterable[str]) -> Misshapen:
-    """Some servers have roles that stand for a cached prompt, which nobody here sees."""
+    """Some servers have roles that stand for a cached prompt, which cannot be seen here."""
     what = "has no role" if role is None else f"has the role {shown(str(role))!r}"
     return Misshapen(what, f"Use one of: {', '.join(known)}.")
 
@@ -147,7 +147,7 @@ _RESPONSES_CONTENT: Final = text_or(
                 "refusal": {**_PART, "refusal": text},
                 "input_image": {**_PART, "image_url": image_url, "detail": detail, "file_id": unpriced},
             },
-            "content",
+            "a content part",
         )
     )
 )
@@ -176,11 +176,11 @@ RESPONSES_ITEMS: Final[dict[str, Keys]] = {
 }
 """The keys of an input item, by its type."""
 
-_other_item: Final = typed(RESPONSES_ITEMS, "input")
+_other_item: Final = typed(RESPONSES_ITEMS, "an input item")
 
 
 def _item(value: Any) -> None:
-    """An item; one without a type is a message, or a reference to something that we do not see."""
+    """An item; one without a type is a message, or a reference to something that cannot be seen here."""
     if type(value) is not dict or value.get("type", "message") != "message":
         _other_item(value)
         return

@@ -1,7 +1,7 @@
-"""The output in a provider's answer, in whatever field it stands (spec P3, P6).
+"""The output in a provider's answer, whatever field it is in (spec P3, P6).
 
 Providers put what they bill into fields of their own: reasoning under half a dozen names, tools' input, parts
-of content. All of it counts. Where several fields tell the same reasoning, it counts once.
+of content. All of it counts. Reasoning that several fields repeat counts once.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _MARKS: Final = frozenset(
     | {"call_id", "item_id", "tool_call_id", "url", "file_id", "mime_type", "media_type"}
     | {"annotations", "logprobs", "results"}
 )
-"""Keys whose text names, marks or encrypts something and is no output itself."""
+"""Keys whose text names, marks or encrypts something, and is not output itself."""
 
 _NOT_OUTPUT: Final = frozenset(
-    {"role", "annotations", "citations", "images", "audio", "tool_call_id", "name"}
+    {"role", "annotations", "citations", "images", "audio", "tool_call_id", "name", "provider"}
 )
-"""Fields of a message that hold no text of the model's."""
+"""Fields of a message without any text by the model."""
 
 _SAID: Final = ("content", "refusal")
 _CALLS: Final = ("tool_calls", "function_call")
@@ -32,22 +32,22 @@ def output_of(message: dict[str, Any]) -> str:
     text = ""
     beside = ""
     for name, value in message.items():
-        if not value or name in _NOT_OUTPUT:
+        if not value or name in _NOT_OUTPUT or _is_mark(name):
             continue
         if name in _SAID:
             text += value if type(value) is str else "".join(strings_in(value))
         elif name in _CALLS:
             text += "".join(_call_texts(value))
         else:
-            # `reasoning`, `reasoning_content` and `reasoning_details` tell the same words in three ways.
+            # `reasoning`, `reasoning_content` and `reasoning_details` give the same words in three ways.
             beside = max(beside, value if type(value) is str else "".join(strings_in(value)), key=len)
     return text + beside
 
 
 def said_texts(content: Any) -> Iterator[str]:
-    """What a message's content says to its reader, without the thinking that some put beside it.
+    """What a message's content says to its reader, without the thinking that some providers put there.
 
-    Content is text or a list of parts.
+    Content is a string or a list of parts.
     """
     if type(content) is str:
         yield content
@@ -59,7 +59,7 @@ def said_texts(content: Any) -> Iterator[str]:
 
 
 def call_parts(call: dict[str, Any]) -> tuple[str, str, str]:
-    """The id, name and input of a tool call or of a part of one; empty where they are not told."""
+    """The id, name and input of a tool call or of a part of one; empty where they are missing."""
     inner = call.get("function") or call.get("custom") or {}
     if type(inner) is not dict:
         return _text(call.get("id")), "", ""
@@ -68,7 +68,7 @@ def call_parts(call: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def strings_in(value: Any) -> Iterator[str]:
-    """Every text in a JSON value in its order, without its marks; it never recurses."""
+    """Every string in a JSON value, in order, without ``_MARKS``; it never recurses."""
     waiting: list[Any] = [value]
     while waiting:
         found = waiting.pop()
@@ -77,7 +77,7 @@ def strings_in(value: Any) -> Iterator[str]:
         elif type(found) is list:
             waiting += reversed(found)
         elif type(found) is dict:
-            waiting += [each for name, each in reversed(found.items()) if name not in _MARKS]
+            waiting += [each for name, each in reversed(found.items()) if not _is_mark(name)]
 
 
 def shows_hidden_output(message: dict[str, Any]) -> bool:
@@ -87,6 +87,10 @@ def shows_hidden_output(message: dict[str, Any]) -> bool:
         type(each) is dict and (each.get("data") or each.get("type") == "redacted_thinking")
         for each in details
     )
+
+
+def _is_mark(name: str) -> bool:
+    return name in _MARKS or "signature" in name or "cited" in name or "citation" in name
 
 
 def _call_texts(calls: Any) -> Iterator[str]:

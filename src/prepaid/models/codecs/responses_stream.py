@@ -8,35 +8,40 @@ from prepaid.models.codecs.output import strings_in
 
 __all__ = ["ResponsesStream", "item_output"]
 
+MODELS_MAX: Final = 8
+
 _ENDS: Final = ("response.completed", "response.incomplete", "response.failed", "response.done")
 _SAID: Final = ("response.output_text.delta", "response.refusal.delta")
 _WRITTEN: Final = ("delta", "text", "refusal", "arguments", "input", "code", "part", "item")
-"""Where an event of type ``….done`` repeats what its deltas have told, and may tell more."""
+"""Where an event of type ``….done`` repeats its deltas, and may add to them."""
 
 
 class ResponsesStream:
-    """Puts one streamed response together: all output is told once, whichever of its events tells it."""
+    """Puts one streamed response together: returns all output once, whichever events have it."""
 
     def __init__(self) -> None:
         self.usage: Any = None
-        """As the provider told it last; ``None`` where it has not."""
-        self.model: str | None = None
-        """The model that the provider says has answered."""
+        """As the provider last reported it; ``None`` if it has not."""
+        self.models: list[str] = []
+        """The models that the provider says have answered."""
+        self.least_characters = 0
+        """Of output in events that are known to hold nothing else."""
         self.is_ended = False
         """Whether the provider has said how the response ends."""
         self.hides_output = False
         """Whether there is output that cannot be read."""
         self.response: dict[str, Any] = {}
-        """The response object, as an event told it last."""
+        """The response object of the last event that had one."""
         self.number = 0
         """Of the last event."""
         self.said: list[str] = []
         """Text and refusals, as they came."""
         self._counted: dict[tuple[Any, ...], int] = {}
         self._counted_by_item: dict[Any, int] = {}
+        self._items: dict[Any, Any] = {}
 
     def see(self, event: dict[str, Any]) -> str:
-        """The output in an event that none before it has told."""
+        """The output in an event that no earlier one had."""
         kind = event.get("type")
         kind = kind if type(kind) is str else ""
         number = event.get("sequence_number")
@@ -58,8 +63,9 @@ class ResponsesStream:
         self.response = response
         if response.get("usage") is not None:
             self.usage = response["usage"]
-        if self.model is None and type(response.get("model")) is str:
-            self.model = response["model"]
+        model = response.get("model")
+        if type(model) is str and model and model not in self.models and len(self.models) < MODELS_MAX:
+            self.models.append(model)
         if kind not in _ENDS:
             return ""
         self.is_ended = True
@@ -76,7 +82,7 @@ class ResponsesStream:
     def _see_done(self, kind: str, event: dict[str, Any]) -> str:
         if kind == "response.output_item.done":
             text = item_output(event.get("item"))
-            before = self._counted_by_item.get(_item_of(event), 0)
+            before = self._counted_by_item.get(self._item_of(event), 0)
             return self._more(event, text, before)
         written = next((event[name] for name in _WRITTEN if event.get(name)), "")
         text = "".join(strings_in(written))
@@ -89,22 +95,33 @@ class ResponsesStream:
         return more
 
     def _more(self, event: dict[str, Any], text: str, before: int) -> str:
-        """What of ``text`` goes beyond the characters that were told before."""
+        """The part of ``text`` beyond the characters that came before."""
         more = text[before:]
-        item = _item_of(event)
+        item = self._item_of(event)
         self._counted_by_item[item] = self._counted_by_item.get(item, 0) + len(more)
         return more
 
     def _count(self, place: tuple[Any, ...], event: dict[str, Any], delta: str) -> str:
+        self.least_characters += len(delta)
         self._counted[place] = self._counted.get(place, 0) + len(delta)
-        item = _item_of(event)
+        item = self._item_of(event)
         self._counted_by_item[item] = self._counted_by_item.get(item, 0) + len(delta)
         return delta
 
-    @staticmethod
-    def _place(event: dict[str, Any], kind: str) -> tuple[Any, ...]:
+    def _item_of(self, event: dict[str, Any]) -> Any:
+        """One key for an item, whichever of its two names an event tells: its index, or its id."""
+        index, item_id = event.get("output_index"), event.get("item_id")
+        if type(item_id) is not str and type(event.get("item")) is dict:
+            item_id = event["item"].get("id")
+        names = [name for name, kind in ((index, int), (item_id, str)) if type(name) is kind]
+        key = next((self._items[name] for name in names if name in self._items), names[0] if names else None)
+        for name in names:
+            self._items[name] = key
+        return key
+
+    def _place(self, event: dict[str, Any], kind: str) -> tuple[Any, ...]:
         """Where the text of an event stands: those of one place repeat and continue each other."""
-        item = _item_of(event)
+        item = self._item_of(event)
         for name in ("content_index", "summary_index"):
             if type(event.get(name)) is int:
                 return item, name, event[name]
@@ -114,8 +131,3 @@ class ResponsesStream:
 def item_output(item: Any) -> str:
     """All output in an item of a response."""
     return "".join(strings_in(item))
-
-
-def _item_of(event: dict[str, Any]) -> Any:
-    index, item_id = event.get("output_index"), event.get("item_id")
-    return index if type(index) is int else item_id if type(item_id) is str else None

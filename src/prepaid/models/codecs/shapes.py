@@ -5,10 +5,13 @@ A check is called with a value that is not null, and raises. ``FREE`` stands whe
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from prepaid.errors import FieldNotSupported, InvalidRequestError
+from prepaid.errors import ApiNotSupported, FieldNotSupported, InvalidRequestError
+from prepaid.records import ModelInfo
 
 __all__ = [
     "FREE",
@@ -16,6 +19,7 @@ __all__ = [
     "Keys",
     "Misshapen",
     "Mistake",
+    "Uncovered",
     "UnknownKey",
     "Unpriced",
     "each",
@@ -38,10 +42,11 @@ Keys = Mapping[str, Check | None]
 
 FREE: Final = None
 _SHOWN_MAX: Final = 64
+_LEAVE_OUT: Final = "Leave it out."
 
 
 class Mistake(Exception):
-    """Something that may not be sent; its place is put together while it is on its way up."""
+    """Something that may not be sent; its place is put together on the way up."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,15 +62,15 @@ class Mistake(Exception):
         return "".join(reversed(self._place)).removeprefix(".")
 
     def told(self) -> InvalidRequestError:
-        """The error that a client is told."""
+        """The error for the client."""
         raise NotImplementedError
 
 
 class UnknownKey(Mistake):
-    """A key that no list knows."""
+    """A key that is in no list."""
 
     def told(self) -> InvalidRequestError:
-        """In OpenAI's words."""
+        """The error, in OpenAI's words."""
         return FieldNotSupported(self.place)
 
 
@@ -77,32 +82,58 @@ class Misshapen(Mistake):
         self.what, self.remedy = what, remedy
 
     def told(self) -> InvalidRequestError:
-        """With the place before it."""
+        """The error, with the place before it."""
         error = InvalidRequestError(f"{self.place} {self.what}.", remedy=self.remedy)
         error.param = self.place
         return error
 
 
+@dataclass(frozen=True, slots=True)
+class Uncovered:
+    """Something in a request that no price covers: its name, its place, and what to do about it."""
+
+    what: str
+    param: str
+    remedy: str = _LEAVE_OUT
+
+    def refused(self, info: ModelInfo) -> ApiNotSupported:
+        """The error for a request to this model."""
+        apis = tuple(sorted(info.apis))
+        error = ApiNotSupported(info.name, self.what, apis, param=self.param)
+        named = f"{self.what[:1].upper()}{self.what[1:]}" if " of type " in self.what else self.what
+        return error.reworded(f"{named} is not supported: no price covers it.", self.remedy)
+
+
 class Unpriced(Mistake):
-    """Something that the provider bills beyond the price, or that nobody here can count."""
+    """Something that the provider bills beyond the price, or that cannot be counted here."""
 
-    def __init__(self, what: str = "") -> None:
+    def __init__(self, what: str = "", *, value: Any = None, remedy: str = _LEAVE_OUT) -> None:
         super().__init__()
-        self._what = what
+        self._what, self._value, self._remedy = what, value, remedy
 
-    @property
-    def what(self) -> str:
-        """What it is called; the field itself by default."""
-        return self._what or self.place
+    def uncovered(self) -> Uncovered:
+        """What to remember of it: its name (the field itself by default), place and remedy."""
+        value = "" if self._value is None else f" {shown(str(self._value))!r}"
+        return Uncovered(self._what or f"{self.place}{value}", self.place, self._remedy)
 
     def told(self) -> InvalidRequestError:
-        """Whoever knows the model says more (``ApiNotSupported``)."""
-        return InvalidRequestError(f"No price covers {self.what}.", remedy="Leave it out.")
+        """The error where the model is not known; ``Uncovered.refused`` says more."""
+        found = self.uncovered()
+        error = InvalidRequestError(
+            f"{found.what} is not supported: no price covers it.", remedy=found.remedy
+        )
+        error.param = found.param
+        return error
 
 
 def shown(name: str) -> str:
     """A name that a client made up, short enough for an error."""
     return name if len(name) <= _SHOWN_MAX else f"{name[:_SHOWN_MAX]}…"
+
+
+def _as_found(value: Any) -> str:
+    """``: <value>`` of a number or flag; other values may be long or private."""
+    return f": {json.dumps(value)}" if type(value) in (int, float, bool) else ""
 
 
 def walk(value: Mapping[str, Any], keys: Keys) -> None:
@@ -131,7 +162,7 @@ def record(keys: Keys) -> Check:
 
     def check(value: Any) -> None:
         if type(value) is not dict:
-            raise Misshapen("is no object", "Send it as OpenAI's API has it.")
+            raise Misshapen(f"is not an object{_as_found(value)}", "Send it as OpenAI's API has it.")
         walk(value, keys)
 
     return check
@@ -142,7 +173,7 @@ def each(inner: Check) -> Check:
 
     def check(value: Any) -> None:
         if type(value) is not list:
-            raise Misshapen("is no list", "Send it as OpenAI's API has it.")
+            raise Misshapen(f"is not a list{_as_found(value)}", "Send it as OpenAI's API has it.")
         for index, one in enumerate(value):
             try:
                 inner(one)
@@ -162,14 +193,14 @@ def typed(kinds: Mapping[str, Keys], what: str) -> Check:
 
     def check(value: Any) -> None:
         if type(value) is not dict:
-            raise Misshapen("is no object", "Send it as OpenAI's API has it.")
+            raise Misshapen(f"is not an object{_as_found(value)}", "Send it as OpenAI's API has it.")
         kind = value.get("type")
         keys = kinds.get(kind) if type(kind) is str else None
         if keys is not None:
             walk(value, keys)
         elif kind is None:
             found = ", ".join(shown(key) for key in list(value)[:4]) or "nothing"
-            raise Misshapen(f"has no type, but {found}", f"Send its type, one of: {known}.")
+            raise Misshapen(f"has no `type` (it has: {found})", f"Send its type, one of: {known}.")
         else:
             raise Unpriced(f"{what} of type {shown(str(kind))!r}")
 
@@ -177,27 +208,28 @@ def typed(kinds: Mapping[str, Keys], what: str) -> Check:
 
 
 def one_of(*values: str, or_else: Check | None = None) -> Check:
-    """One of these texts; anything else is unpriced, or what ``or_else`` accepts."""
+    """One of these strings; anything else is unpriced, or what ``or_else`` accepts."""
     known = frozenset(values)
+    listed = ", ".join(values)
 
     def check(value: Any) -> None:
         if type(value) is str and value in known:
             return
         if or_else is None:
-            raise Unpriced
+            raise Unpriced(value=value, remedy=f"Send one of: {listed}.")
         or_else(value)
 
     return check
 
 
 def text(value: Any) -> None:
-    """A text."""
+    """A string."""
     if type(value) is not str:
-        raise Misshapen("is no text", "Send text.")
+        raise Misshapen(f"is not a string{_as_found(value)}", "Send a string.")
 
 
 def text_or(other: Check) -> Check:
-    """A text, or what ``other`` accepts."""
+    """A string, or what ``other`` accepts."""
 
     def check(value: Any) -> None:
         if type(value) is not str:
@@ -207,7 +239,7 @@ def text_or(other: Check) -> Check:
 
 
 def flag(value: Any) -> None:
-    """True or false. An upstream could take for true what is neither."""
+    """True or false. An upstream could take anything else for true."""
     if type(value) is not bool:
         raise Misshapen(f"is {shown(str(value))}", "Send true or false.")
 
@@ -215,20 +247,20 @@ def flag(value: Any) -> None:
 def number(value: Any) -> None:
     """A number."""
     if type(value) not in (int, float):
-        raise Misshapen("is no number", "Send a number.")
+        raise Misshapen(f"is not a number{_as_found(value)}", "Send a number.")
 
 
 def texts(value: Any) -> None:
-    """An object of texts, as ``metadata`` is; anything deeper could be an instruction to a proxy."""
+    """An object of strings, as ``metadata`` is; anything deeper could be an instruction to a proxy."""
     if type(value) is not dict:
-        raise Misshapen("is no object", "Send an object of texts.")
+        raise Misshapen(f"is not an object{_as_found(value)}", "Send an object of strings.")
     for key, inner in value.items():
         if type(inner) is not str and inner is not None:
-            mistake = Misshapen("is no text", "Send an object of texts.")
+            mistake = Misshapen(f"is not a string{_as_found(inner)}", "Send an object of strings.")
             mistake.inside(key)
             raise mistake
 
 
 def unpriced(value: Any) -> None:  # noqa: ARG001 -- no value will do
-    """Nothing: that the field is there is enough."""
+    """Refuse any value: the field's presence is enough."""
     raise Unpriced

@@ -1,7 +1,7 @@
 """Tools that the caller runs, and how a request chooses among them.
 
-What the provider runs (a search, a sandbox) is billed beside the tokens, so a tool has to say what it is: one
-without a type is taken for a search by some.
+What the provider runs (a search, a sandbox) is billed besides the tokens, so a tool has to say what it is:
+some providers take one without a type for a search.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from prepaid.models.codecs.shapes import (
 __all__ = ["CACHE_CONTROL", "CHAT_TOOLS", "FUNCTIONS", "FUNCTION_CALL", "RESPONSES_TOOLS", "TOOL_CHOICE"]
 
 CACHE_CONTROL: Final = record({"type": one_of("ephemeral"), "ttl": one_of("5m", "1h")})
-"""What is written to a provider's cache is priced, by how long it is kept."""
+"""Writing to a provider's cache is priced by how long it keeps it."""
 
 _FUNCTION: Final[Keys] = {"name": FREE, "description": FREE, "parameters": FREE, "strict": flag}
 _NAMED: Final = record({"name": FREE})
@@ -60,7 +60,7 @@ CHAT_TOOLS: Final = each(
 )
 
 _CALLED: Final[Keys] = {"type": FREE, "allowed_callers": FREE, "defer_loading": flag}
-"""Who else may call it: programs and searches of the provider's, whose own tools are refused."""
+"""What else may call it: the provider's programs and searches, which are refused as tools."""
 
 RESPONSES_TOOLS: Final = each(
     typed(
@@ -79,7 +79,7 @@ _CHOSEN: Final[Keys] = {"type": FREE, "name": FREE}
 _ALLOWED: Final = each(
     typed(
         {"function": {**_CHOSEN, "function": _NAMED}, "custom": {**_CHOSEN, "custom": _NAMED}},
-        "the choice of a tool",
+        "a tool choice",
     )
 )
 _CHOICES: Final = ("none", "auto", "required", "any")
@@ -104,7 +104,7 @@ _object_choice: Final = typed(
             "allowed_tools": record({"mode": FREE, "tools": _ALLOWED}),
         },
     },
-    "the choice of a tool",
+    "a tool choice",
 )
 TOOL_CHOICE: Final = one_of(*_CHOICES, or_else=_other_choice)
-"""Of chat completions and of responses: the latter are flat."""
+"""For chat completions and for responses, whose choices are flat."""

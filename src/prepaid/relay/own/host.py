@@ -34,6 +34,7 @@ class OwnHost:
     limit_field = "max_tokens"
     retries_max = 0
     hides_output = False
+    """What our own models say is all there is."""
 
     def __init__(self, model: Model) -> None:
         self.name = self.model = model.info.name
@@ -44,6 +45,9 @@ class OwnHost:
         if order.api.path == "/embeddings":
             return sum(self.estimate_tokens(text) for text in order.api.texts(order.body))
         return self._model.input_tokens_max(chat_request(order.api, order.body))
+
+    def note_output(self, *, is_hidden: bool) -> None:
+        """Nothing is learnt of it."""
 
     def note_odd_usage(self, what: str) -> None:
         """Log it: a model that an app passed in counts wrongly."""
