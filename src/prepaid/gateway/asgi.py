@@ -57,9 +57,9 @@ _ALWAYS: Final[tuple[Header, ...]] = (
 """What every reply has. No answer of ours is for the next one who asks, nor another type than it says."""
 
 
-def _too_long(size: int, limit: int, unit: str) -> ValueTooLarge:
+def _too_long(size: int, limit: int, unit: str, limit_name: str) -> ValueTooLarge:
     return ValueTooLarge(
-        "The request body", size, limit, unit, limit_name="body_bytes_max", remedy="Send a shorter body."
+        "The request body", size, limit, unit, limit_name=limit_name, remedy="Send a shorter body."
     )
 
 
@@ -180,8 +180,17 @@ class Request:
                     f"The request has {names.count(name)} {told} headers.", remedy=f"Send {told} once."
                 )
 
-    async def body(self, limit: int) -> bytes:
-        """The whole body, unpacked, at most ``limit`` bytes. Can be read once.
+    async def body(
+        self,
+        limit: int,
+        keep: Callable[[int], None] | None = None,
+        unpack: Callable[[Callable[[], bytes]], Awaitable[bytes]] = asyncio.to_thread,
+        limit_name: str = "body_bytes_max",
+    ) -> bytes:
+        """The whole body, unpacked, at most ``limit`` bytes (``limit_name`` in errors). Can be read once.
+
+        ``keep`` is told its size as it arrives, and may refuse it. It stays packed until it is whole:
+        ``unpack`` says where and when it is unpacked.
 
         Raises:
             ValueTooLarge: it is longer, or says that it will be.
@@ -190,8 +199,8 @@ class Request:
         """
         declared = self.header(b"content-length")
         if declared is not None and declared.isdigit() and int(declared) > limit:
-            raise _too_long(int(declared), limit, "bytes")
-        packed = unpacking(self.header(b"content-encoding"), limit)
+            raise _too_long(int(declared), limit, "bytes", limit_name)
+        packed = unpacking(self.header(b"content-encoding"), limit, limit_name)
         parts: list[bytes] = []
         size, more = 0, True
         while more:
@@ -201,13 +210,17 @@ class Request:
             part = message.get("body", b"")
             size += len(part)
             if size > limit:
-                raise _too_long(size, limit, "bytes or more")
-            parts.append(part if packed is None else await asyncio.to_thread(packed.feed, part))
+                raise _too_long(size, limit, "bytes or more", limit_name)
+            if keep is not None:
+                keep(size)
+            parts.append(part)
             more = message.get("more_body", False)
         self._is_read = True
-        if packed is not None and size:
-            packed.end()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        content = parts[0] if len(parts) == 1 else b"".join(parts)
+        if packed is None or not size:
+            return content
+        parts.clear()
+        return await unpack(lambda: packed.whole(content))
 
     async def discard(self, limit: int) -> None:
         """Read what comes of a body that nobody wants, at most ``limit`` bytes of it.

@@ -16,7 +16,7 @@ from fastapi.security import HTTPBearer
 from prepaid.errors import InvalidRequestError, KeyTooNarrow, PermissionDenied
 from prepaid.gateway.asgi import REQUEST, Request
 from prepaid.gateway.callers import KINDS_TOLD
-from prepaid.gateway.limits import Slots
+from prepaid.gateway.limits import Slot, Slots
 from prepaid.gateway.parts import Parts
 from prepaid.gateway.rest.bodies import SENDER, Sender
 from prepaid.records import NO_LIMITS, OPERATOR, ApiKeyRecord, KeyKind
@@ -133,6 +133,12 @@ class Access:
         owner = self.record.owner or OPERATOR
         with self.parts.slots.taken(self.record.key_id), reports.taken(owner):
             yield
+
+    def hand_over(self, slot: Slot) -> None:
+        """Let the room that the request's body takes be given back with ``slot``, not with the reply."""
+        sender: Sender | None = self._http.scope.get(SENDER)
+        if sender is not None and sender.slot is not None:
+            sender.slot.hand_over(slot)
 
     def paid(self, model: str, cost: int) -> None:
         """Say in the log what was asked and paid."""

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from prepaid.errors import ReportLimitReached
 from prepaid.gateway.asgi import REQUEST, Application, Message, Receive, Request, Scope, Send
 from prepaid.gateway.heavy import announces_much
-from prepaid.gateway.limits import Slots
+from prepaid.gateway.limits import Slot, Slots
 from prepaid.gateway.parts import Parts
 from prepaid.gateway.rest import chats, keys, money, pool, reports, requests, sessions
 from prepaid.gateway.rest.access import PREFIX, REPORTS_MAX
@@ -65,16 +65,19 @@ class _Bounded:
         record = await self._parts.callers.key(request)
         if not announces_much(request):
             scope[SENDER] = Sender(record, None)
-            await self._answer(request, scope, receive, send)
+            await self._answer(request, scope, receive, send, None)
             return
         with self._parts.slots.taken(record.key_id) as slot:
             scope[SENDER] = Sender(record, slot)
+            slot.owner = record.owner
             self._parts.heavy.make_room(request, slot)
-            await self._answer(request, scope, receive, send)
+            await self._answer(request, scope, receive, send, slot)
 
-    async def _answer(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
-        limits = self._parts.settings.gateway
-        body = await request.body(min(limits.body_bytes_max, limits.rest_body_bytes_max))
+    async def _answer(
+        self, request: Request, scope: Scope, receive: Receive, send: Send, slot: Slot | None
+    ) -> None:
+        limit = self._parts.settings.gateway.rest_body_bytes_max
+        body = await self._parts.heavy.body(request, slot, limit)
         pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive_read() -> Message:

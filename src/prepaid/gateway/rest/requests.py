@@ -171,7 +171,7 @@ async def _asked(
 ) -> RequestData:
     if prefer is not None and _ASYNC in {each.strip().lower() for each in prefer.split(",")}:
         with ExitStack() as held:  # until it has ended
-            held.enter_context(caller.parts.slots.taken(caller.record.key_id))
+            caller.hand_over(held.enter_context(caller.parts.slots.taken(caller.record.key_id)))
             stored = await caller.manager.start_request(session, asked, held)
         response.status_code = 202
         response.headers["Preference-Applied"] = _ASYNC
