@@ -130,6 +130,7 @@ class GatewaySettings(Section):
     bodies_bytes_max: Count = 256 * 1024 * 1024
     rest_body_bytes_max: Count = 4_608 * 1024
     rest_body_values_max: int = Field(default=20_000, ge=1_000)
+    system_prompt_bytes_max: Count = 256 * 1024
     head_bytes_max: int = Field(default=32 * 1024, ge=1024)
     headers_max: int = Field(default=100, ge=10)
     head_seconds: Seconds = 10.0

@@ -6,7 +6,7 @@ What is not the caller's does not exist for them; what is theirs, but not with t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Annotated, Final, cast
 
 from fastapi import Depends, Header
@@ -133,6 +133,14 @@ class Access:
         owner = self.record.owner or OPERATOR
         with self.parts.slots.taken(self.record.key_id), reports.taken(owner):
             yield
+
+    def slot(self) -> AbstractContextManager[Slot]:
+        """One of the key's slots.
+
+        Raises:
+            ConcurrencyLimitReached: it has none left.
+        """
+        return self.parts.slots.taken(self.record.key_id)
 
     def hand_over(self, slot: Slot) -> None:
         """Let the room that the request's body takes be given back with ``slot``, not with the reply."""

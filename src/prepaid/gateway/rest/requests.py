@@ -13,10 +13,11 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from prepaid.errors import PrepaidError
+from prepaid.gateway.rest import heavy
 from prepaid.gateway.rest.access import PREFIX, Access, Caller, IdempotencyKey
 from prepaid.gateway.rest.answers import Page
 from prepaid.gateway.rest.bodies import BodyRoute
-from prepaid.gateway.rest.paging import Cursor, Limit, after_of, page_of
+from prepaid.gateway.rest.paging import Cursor, Limit, after_of
 from prepaid.gateway.rest.problems import problem_of
 from prepaid.gateway.rest.shapes import BatchWanted, RequestWanted
 from prepaid.records import KeyKind
@@ -134,16 +135,19 @@ async def make_batch(
     return BatchData(results=[_outcome(http, each) for each in outcomes])
 
 
-@router.get("/sessions/{session_id}/requests")
+@router.get("/sessions/{session_id}/requests", response_model=Page[RequestData])
 async def list_requests(
     caller: Caller, session_id: str, limit: Limit = 50, cursor: Cursor = None
-) -> Page[RequestData]:
+) -> Response:
     """A session's requests, newest first."""
     session = caller.session(session_id)
+
+    async def fetch(before: str | None, rows: int) -> list[StoredRequest]:
+        return caller.manager.get_requests(session, before=before, limit=rows)
+
     before = after_of(cursor, "requests")
-    found = caller.manager.get_requests(session, before=before, limit=limit + 1)
-    return Page.model_validate(
-        page_of(found, limit, "requests", lambda each: each.request_id, RequestData.of)
+    return await heavy.page(
+        caller, fetch, RequestData.of, lambda each: each.request_id, before, limit, "requests"
     )
 
 
