@@ -973,17 +973,21 @@ class StoreError(PrepaidError):
     """The database could not do it. Retry with the same key: nothing is ever done twice or in part."""
 
     retryable = True
+    public: str = "The database could not be read or written."
+    """What others than the operator may know: the message names files, hosts and users."""
 
 
 class StoreBusy(StoreError):
     """The queue of writes is full, or another process holds the database too long."""
 
+    public = "The database is busy."
     remedy = "Retry in a moment."
 
 
 class StoreFull(StoreError):
     """The disk is full."""
 
+    public = "The database's disk is full."
     remedy = "Free some space and retry; nothing was lost or half done."
 
 
@@ -991,6 +995,7 @@ class StoreReadOnly(StoreError):
     """The file or its directory cannot be written."""
 
     retryable = False
+    public = "The database cannot be written."
     remedy = "Give this user write permission on the file and its directory, or choose another --database."
 
 
@@ -998,6 +1003,7 @@ class StoreCorrupted(StoreError):
     """The file is not a database, or is damaged."""
 
     retryable = False
+    public = "The database is damaged."
     remedy = "Restore a backup; do not delete the file before you have one."
 
 
@@ -1005,6 +1011,7 @@ class StoreTooNew(StoreError):
     """The database was written by a newer prepaid."""
 
     retryable = False
+    public = "The database was written by a newer prepaid."
 
     def __init__(self, found: int, supported: int) -> None:
         self.found, self.supported = found, supported
@@ -1018,6 +1025,7 @@ class StoreMoved(StoreError):
     """The database takes no changes: it was moved to another, or is being moved or filled."""
 
     retryable = False
+    public = "The database takes no changes."
 
     def __init__(self, place: str, why: str) -> None:
         self.place, self.why = place, why
@@ -1044,6 +1052,7 @@ class SessionDataUnreadable(StoreError):
     """A saved session that cannot be read back (spec C10)."""
 
     retryable = False
+    public = "A saved session cannot be read."
 
     def __init__(self, session_id: str, reason: str) -> None:
         self.session_id = session_id

@@ -85,7 +85,16 @@ def test_pictures_are_known_as_far_as_their_price_depends_on_them(api):
     assert "images" in asked.apis
 
 
-@pytest.mark.parametrize("url", ["data:application/pdf;base64,AAAA", "gs://bucket/film.mp4"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "data:application/pdf;base64,AAAA",
+        "gs://bucket/film.mp4",
+        "https://a.example/x.pd%66",
+        "https://a.example/x.pdf%20",
+        "https://a.example/x.pdf/",
+    ],
+)
 async def test_a_document_is_no_image(counter, fake, url):
     payer = await counter.desk.payer(100_000)
     content = [{"type": "image_url", "image_url": {"url": url}}]

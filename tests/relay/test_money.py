@@ -410,3 +410,61 @@ async def test_a_promise_holds_for_models_that_show_what_they_bill(
     await stream.aclose()
     kinds = [line.split()[0] for line in counter.desk.lines(payer)[lines:]]
     assert kinds == ["capture", "exposure"] if booked_after else kinds == ["capture"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("status", "code", "booked"),
+    [
+        (400, "content_filter", 10),
+        (400, "invalid_value", 0),
+        (408, None, 1_000),
+        (500, None, 0),
+        (502, None, 1_000),
+    ],
+)
+async def test_a_refusal_books_what_it_may_bill(counter, fake, status, code, booked, stream):
+    """Spec P4: a prompt that was filtered was read; of a time-out at the provider nobody knows."""
+    payer = await counter.desk.payer(100_000)
+    error = {"error": {"message": "no", "code": code, "type": "invalid_request_error"}}
+    fake.next(Behaviour(status=status, error=error))
+    messages = [{"role": "user", "content": "word " * 10}]
+    with pytest.raises(ProviderError):
+        await counter.ask(payer, messages=messages, stream=stream, max_tokens=450)
+    losses = [int(line.split()[1]) for line in counter.desk.lines(payer)]
+    assert losses == ([] if not booked else losses)
+    assert not booked or losses[0] in range(booked, booked + 200)
+    counter.desk.check(payer, spent=0)
+
+
+@pytest.mark.parametrize(
+    ("events", "booked"),
+    [
+        (['{"error":{"message":"no"}}'], "input"),
+        (['{"choices":[{"delta":{"role":"assistant","content":""}}]}', '{"error":{"message":"no"}}'], "hold"),
+        (['{"choices":[{"delta":{"content":"word "}}]}', '{"error":{"message":"no"}}'], "delivered"),
+        (
+            [
+                '{"choices":[{"delta":{"content":"word "}}]}',
+                '{"choices":[],"usage":{"prompt_tokens":50,"completion_tokens":300},"error":{"message":"no"}}',
+            ],
+            "told",
+        ),
+    ],
+)
+async def test_an_error_inside_an_answer_books_what_it_may_bill(counter, fake, events, booked):
+    """Spec P3: what was told, else what was delivered with its input; where output was hidden, the hold."""
+    payer = await counter.desk.payer(100_000)
+    fake.next(Behaviour(raw="".join(f"data: {event}\n\n" for event in events)))
+    messages = [{"role": "user", "content": "word " * 50}]
+    with pytest.raises(ProviderError):
+        await counter.ask(payer, messages=messages, stream=True, max_tokens=450)
+    (line,) = counter.desk.lines(payer)
+    expected = {
+        "input": range(50, 53),
+        "hold": range(1_000, 1_300),
+        "delivered": range(52, 57),
+        "told": range(650, 651),
+    }
+    assert int(line.split()[1]) in expected[booked]
+    counter.desk.check(payer, spent=0)

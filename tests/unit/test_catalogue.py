@@ -161,6 +161,10 @@ def test_an_hour_in_the_cache_may_have_a_price_of_its_own():
         ("gpt-4o", "cheap", (2_500_000, 1_000_000)),
         ("cheap", "dear", (1_000_000, 100_000_000)),
         ("cheap", "behind", (1_000_000, 7_000_000)),
+        ("cheap", "dear-2026-01-15", (1_000_000, 100_000_000)),
+        ("cheap", "Dear", (1_000_000, 100_000_000)),
+        ("cheap", "acme/dear", (1_000_000, 100_000_000)),
+        ("cheap", "acme/Cheap-20260115", None),
         ("cheap", "gpt-4o", (1_000_000, 2_500_000)),
         ("discounted", "gpt-4o-mini-2024-07-18", None),
     ],
@@ -182,7 +186,6 @@ def test_the_model_that_answered_is_compared_by_price(asked, answered, cost):
             "gpt-4o-mini",
             {"input_per_million": "0.01", "output_per_million": "0.01"},
         )
-        cost = (150_000, 150_000)
     found = catalogue(upstreams={"openai": served}, prices=prices).compared_prices(asked, "openai", answered)
     assert cost == (found and tuple(price.tiers[0].input_per_million for price in found))
 

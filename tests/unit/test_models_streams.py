@@ -265,7 +265,17 @@ def test_reasoning_is_known_to_be_hidden():
 
 @pytest.mark.parametrize(
     ("text", "tokens"),
-    [("word " * 100, 101), ("", 0), ("tokn" * 4, 2), ("नमस्ते", 5), ("x = {1: [2, 3]}", 4), ("12345678", 2)],
+    [
+        ("word " * 100, 101),
+        ("", 0),
+        ("tokn" * 4, 2),
+        ("नमस्ते", 3),
+        ("Привет, мир " * 10, 43),
+        ("-" * 640, 10),
+        ("今天天气", 3),
+        ("x = {1: [2, 3]}", 4),
+        ("12345678", 2),
+    ],
 )
 def test_our_own_count_is_near_and_never_above_a_token_in_four_bytes(text, tokens):
     """Spec P3: who pays by our count pays no tenth above the truth in plain English."""

@@ -241,6 +241,7 @@ async def test_a_refusal_is_one_by_its_status(at, monkeypatch, script):
         ("Fri, 31 Dec 9999 23:59:59 -9999", None),
         ("now", None),
     ],
+    ids=["seconds", "part of one", "too many digits", "too long", "a date", "a date too far", "no date"],
 )
 async def test_how_long_to_wait_is_bounded(at, header, seconds):
     async with Wire(says(answer(b"", "429 Too Many", Retry_After=header))) as wire:

@@ -341,7 +341,7 @@ async def test_after_the_first_piece_nobody_else_is_asked(desk):
     with pytest.raises(ProviderError, match="gone"):
         await events_of(desk, asks(payer, first, second))
     assert second.requests == []
-    assert desk.lines(payer) == [f"exposure {3 + 4}"]
+    assert desk.lines(payer) == [f"exposure {3 + 4} scripted"]
     desk.check(payer, spent=0)
 
 

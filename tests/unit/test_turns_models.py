@@ -63,7 +63,11 @@ async def test_a_fault_has_its_error_and_costs_nothing(desk, payer, script, erro
         await desk.turns.answer(asks(payer, model))
     assert raised.type is error
     assert desk.lines(payer) == (
-        ["exposure 5"] if "half" in script else ["exposure 7"] if script == ("half an",) else []
+        ["exposure 5 scripted"]
+        if "half" in script
+        else ["exposure 7 scripted"]
+        if script == ("half an",)
+        else []
     )
     desk.check(payer, spent=0)
     assert model.running == 0
@@ -83,7 +87,7 @@ async def test_our_loss_is_at_the_price_of_the_model_that_spoke(desk, payer):
     second = Scripted(("a b", ProviderError("gone")), name="second")
     with pytest.raises(ProviderError, match="gone"):
         await desk.turns.answer(asks(payer, first, second))
-    assert desk.lines(payer) == ["exposure 7"]
+    assert desk.lines(payer) == ["exposure 7 second"]
     desk.check(payer, spent=0)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from http import HTTPStatus
 from typing import Any, Final
 
 from prepaid import errors
-from prepaid.errors import InsufficientFunds, PrepaidError, ProviderError, ProviderFault
+from prepaid.errors import InsufficientFunds, PrepaidError, ProviderError, ProviderFault, StoreError
 from prepaid.gateway.asgi import Header, Request, to_json
+from prepaid.models.failures import request_id as current_id
 
 __all__ = [
     "STATUS",
@@ -86,6 +88,8 @@ _NO_RETRY: Final[Header] = (b"x-should-retry", b"false")
 _PROBLEM: Final[Header] = (b"content-type", b"application/problem+json")
 _SERVER_ERRORS: Final = 500
 
+_logger = logging.getLogger("prepaid.gateway")
+
 
 def status_of(error: PrepaidError) -> int:
     """The HTTP status: 429 instead of 402 where requests in flight hold what is missing."""
@@ -124,11 +128,10 @@ def headers_of(error: PrepaidError) -> list[Header]:
 
 def openai_failure(error: PrepaidError) -> dict[str, Any]:
     """OpenAI's error body. What it has no field for stands under ``prepaid``."""
-    status = status_of(error)
-    remedy = remedy_of(error)
+    status, what, remedy = status_of(error), *_words(error)
     own = {"code": error.code, "retryable": is_retryable(error), "remedy": remedy}
     told = {
-        "message": f"{error.what} {remedy}".strip(),
+        "message": f"{what} {remedy}".strip(),
         "type": _OPENAI_TYPES.get(status) or _openai_type(status),
         "param": getattr(error, "param", None) or _first(_OPENAI_PARAMETERS, error),
         "code": _openai_code(error),
@@ -141,16 +144,16 @@ def openai_failure(error: PrepaidError) -> dict[str, Any]:
 
 def problem(error: PrepaidError, request_id: str) -> dict[str, Any]:
     """Problem details (RFC 9457), with our code, whether to retry, the remedy, and the error's own values."""
-    status = status_of(error)
+    status, what, remedy = status_of(error), *_words(error)
     told = {
         "type": f"urn:prepaid:error:{error.code}",
         "title": error.code.replace("_", " ").capitalize(),
         "status": status,
-        "detail": error.what,
+        "detail": what,
         "instance": f"urn:prepaid:request:{request_id}",
         "code": error.code,
         "retryable": is_retryable(error),
-        "remedy": remedy_of(error),
+        "remedy": remedy,
     }
     return _numbers(error) | told
 
@@ -168,6 +171,22 @@ async def send_failure(request: Request, error: PrepaidError) -> None:
         await request.reply_json(status, openai_failure(error), headers)
         return
     await request.reply(status, [_PROBLEM, *headers], to_json(problem(error, request.id)))
+
+
+def _words(error: PrepaidError) -> tuple[str, str]:
+    """What clients are told of it, and its remedy.
+
+    What a database says of files, hosts and users goes to the log; whoever asks finds it there by the
+    request's id.
+    """
+    if not isinstance(error, StoreError):
+        return error.what, remedy_of(error)
+    if error.what != error.public:
+        _logger.error("the database failed a request: %s", error, extra={"error": error.code})
+    if is_retryable(error):
+        return error.public, "Retry in a moment, with the same idempotency key: nothing is done twice."
+    named = f" the request's id: {current_id.get()}" if current_id.get() else ""
+    return error.public, f"Tell the gateway's operator{named}."
 
 
 def _provider_status(error: ProviderError) -> int | None:
@@ -209,6 +228,8 @@ def _first(table: dict[type[PrepaidError], str], error: PrepaidError) -> str | N
 
 def _numbers(error: PrepaidError) -> dict[str, Any]:
     """What the error was made with, for programs: the amounts, the limit, the id."""
+    if isinstance(error, StoreError):
+        return {}
     if isinstance(error, ProviderError):  # the rest of it is between the provider and the operator
         return {} if error.after_seconds is None else {"after_seconds": error.after_seconds}
     shown = {name: value for name, value in vars(error).items() if isinstance(value, int | float | str)}

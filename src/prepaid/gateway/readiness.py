@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from math import inf
 from typing import Final
 
@@ -10,6 +11,8 @@ from prepaid.errors import StoreError
 from prepaid.store.contract import Store
 
 __all__ = ["Readiness"]
+
+_logger = logging.getLogger("prepaid.gateway")
 
 FRESH_SECONDS: Final = 1.0
 """How long a result is reused, however many ask."""
@@ -34,12 +37,14 @@ class Readiness:
         self._told_until = -inf
         self._good_at = -inf
         self._failure: StoreError | None = None
+        self._logged = -inf
+        """When the look began that was last logged as stuck."""
 
     async def check(self) -> None:
         """Return if requests can be served.
 
         Raises:
-            StoreError: they cannot; it says why.
+            StoreError: they cannot; it says why as far as strangers may know it, and the log says the rest.
         """
         loop = asyncio.get_running_loop()
         if self._look is None and loop.time() >= self._told_until:
@@ -63,6 +68,7 @@ class Readiness:
             await self._store.ask(lambda reads: reads.settings())
             await self._store.probe()
         except StoreError as error:
+            _logger.warning("not ready: %s", error)
             self._failure = error
         else:
             self._failure, self._good_at = None, loop.time()
@@ -73,9 +79,16 @@ class Readiness:
     def _tell(self) -> None:
         stuck = asyncio.get_running_loop().time() - max(self._began, self._good_at)
         if self._look is not None and stuck >= STUCK_SECONDS:
-            raise StoreError(
-                f"Nothing could be written for {stuck:.0f} seconds.",
-                remedy="Find out what holds the database, or what keeps it from answering.",
-            )
-        if self._failure is not None:  # whatever its own status is, others can serve what we cannot
-            raise StoreError(self._failure.what, remedy=self._failure.remedy)
+            if self._logged != self._began:
+                self._logged = self._began
+                _logger.error("not ready: nothing could be written for %.0f seconds", stuck)
+            raise _unready("Nothing could be written for several seconds.")
+        if self._failure is not None:
+            raise _unready(self._failure.public)
+
+
+def _unready(reason: str) -> StoreError:
+    """A failure for strangers: of no kind but the database's, since others can serve what we cannot."""
+    error = StoreError(reason)
+    error.public = reason
+    return error

@@ -35,6 +35,7 @@ _KNOW_BOTH_LIMITS: Final = frozenset({"azure", "openai"})
 
 _REMEMBERED_MAX: Final = 1_024
 _OFFLINE: Final = "offline"
+_DATED = re.compile(r"[-@](\d{4}-\d{2}-\d{2}|\d{8})$")
 _MODEL_ID = re.compile(r"0x[0-9a-f]{64}")
 
 
@@ -166,9 +167,10 @@ class Catalogue:
         settings = self._settings.upstreams[upstream]
         names = [answered, (settings.prefix or "") + answered]
         name = next((each for each in names if settings.upstream_name(each) is not None), answered)
-        if name == asked:
+        own_name = self._priced_as(name)
+        if asked in (name, own_name):
             return None
-        own = self._settings.prices.get(name)
+        own = self._settings.prices.get(own_name)
         quoted = self.info(asked).price
         if own is not None:
             return quoted, _own_price(own, self._settings)
@@ -177,6 +179,13 @@ class Catalogue:
             return None
         asked_book = self._book_entry(asked, upstream)
         return (quoted if asked_book is None else asked_book.price), book.price
+
+    def _priced_as(self, answered: str) -> str:
+        """The name in ``[prices]`` that an upstream's name means: in its case, undated, without a vendor."""
+        bare = _DATED.sub("", answered.casefold())
+        meant = (answered.casefold(), bare, bare.rpartition("/")[2])
+        folded = {name.casefold(): name for name in self._settings.prices}
+        return next((folded[each] for each in meant if each in folded), answered)
 
     def fallbacks(self, name: str) -> tuple[str, ...]:
         """The models to try, in order, when this one fails (spec C12)."""

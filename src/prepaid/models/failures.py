@@ -1,8 +1,7 @@
 """Upstream failures as errors: what may be billed, who can help, and which words clients may have.
 
-What a provider says of the operator's affairs (keys, accounts, organisations, addresses) goes to the log,
-never into an error's message (spec P12). Its words pass only where it refuses the request itself, and only if
-nothing of the operator's is in them.
+What a provider says goes to the log, secrets masked and without what it repeats of the request, and never
+into an error's message (spec P12): what is wrong with a request is told in words of ours (``refusals``).
 """
 
 from __future__ import annotations
@@ -17,7 +16,9 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
 
 from prepaid.errors import MayBill, ProviderError, ProviderFault
+from prepaid.models.echoes import ASKED_BYTES_MAX, parsed, without_echoes
 from prepaid.models.hiding import Hidden
+from prepaid.models.refusals import KNOWN_CODES, Explained, explained
 
 __all__ = [
     "RETRY_AFTER_SECONDS_MAX",
@@ -37,35 +38,26 @@ RETRY_AFTER_SECONDS_MAX: Final = 3_600.0
 request_id: Final[ContextVar[str]] = ContextVar("request_id", default="")
 """The gateway's id of the request that is being answered, for the log and for whoever is to ask about it."""
 
-_REASON_LENGTH_MAX: Final = 300
-_TOLD_LENGTH_MAX: Final = 100
-_ECHO_LENGTH: Final = 12
-_ASKED_BYTES_MAX: Final = 262_144
-_OK: Final = range(200, 300)
 _REQUESTS_FAULT: Final = frozenset({400, 413, 415, 422})
 _RETRYABLE_BELOW_500: Final = frozenset({408, 425, 429})
 _UNKNOWN: Final = 502
 """Stands for the status of an error in an answer that has none."""
+_NUMBER_MAX: Final = 100_000
 _RESENT: Final = frozenset({429, 503})
 """All that is sent again: the provider says that it has not begun."""
-_UNBILLED: Final = frozenset({301, 302, 307, 308, *range(400, 500), 500, 501, 503, 529})
+_UNBILLED: Final = frozenset({301, 302, 307, 308, *range(400, 500), 500, 501, 503, 529}) - {408}
 """Refused before there was an answer. Other statuses may come from something in between that gave up."""
+_FILTERED: Final = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
+"""Codes of prompts that were read and refused, which some providers bill as input."""
 _QUOTA: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 """What providers call an empty account in ``code`` or ``type``; with 429 it is no matter of waiting."""
-_STREAM_CODES: Final = frozenset(
-    {
-        "context_length_exceeded",
-        "content_filter",
-        "content_policy_violation",
-        "invalid_prompt",
-        "invalid_image",
-        "rate_limit_exceeded",
-        "server_error",
-        "string_above_max_length",
-    }
-)
+_STREAM_CODES: Final = KNOWN_CODES | {"rate_limit_exceeded", "server_error"}
 """Codes in a stream's error event that say nothing but what OpenAI documents."""
-_PLAIN: Final = re.compile(r"[A-Za-z0-9_.\[\]\- ]+")
+_LOGGED_CODES: Final = (
+    _STREAM_CODES | _QUOTA | {"invalid_api_key", "invalid_request_error", "model_not_found"}
+)
+"""Codes and types that are logged although nobody knows what the request said."""
+_NAME: Final = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 
 _logger = logging.getLogger("prepaid.upstream")
 _logger.addHandler(logging.NullHandler())  # silent where nobody has set up logs: the error says enough
@@ -104,6 +96,7 @@ _REDIRECT = _Kind(
 _ABOUT_US = _Kind(
     ProviderFault.ACCESS, "refused, but not because of the request itself", "See the log for what it said."
 )
+_SAYS_BY_STATUS: Final = {413: "it is too large", 415: "it does not take this kind of content"}
 _REFUSED = _Kind(ProviderFault.PROVIDER, "refused the request")
 _FAILED = _Kind(ProviderFault.PROVIDER, "failed")
 
@@ -120,25 +113,31 @@ def refused(
 
     ``asked`` is the request's body: what a client wrote itself is not hidden from it.
     """
-    error, words, request = _error_of(body), _reason(body), _text(asked)
+    error, words = _error_of(body), _reason(body)
     fields = [text for name in ("code", "type") if isinstance(text := error.get(name), str)]
     is_quota = not _QUOTA.isdisjoint(fields)
-    is_theirs = status in _REQUESTS_FAULT and not hidden.is_about_us(" ".join([words, *fields]), request)
-    if is_theirs:
-        made = _the_requests_fault(upstream, status, "" if hidden.has_places(words, request) else words)
-        made.told = _told(error, hidden, request)
+    about = " ".join([words, *fields])
+    is_known = not KNOWN_CODES.isdisjoint(fields)
+    if status in _REQUESTS_FAULT and (is_known or not hidden.is_about_us(about, _text(asked))):
+        made = _the_requests_fault(upstream, status, explained(error, words, parsed(asked)))
     else:
         made = _in_our_words(upstream, _kind(status, is_quota=is_quota), status)
     made.may_bill = MayBill.NOTHING if status in _UNBILLED else MayBill.UNKNOWN
+    if not _FILTERED.isdisjoint(fields):
+        made.may_bill = MayBill.DELIVERED
     made.can_resend = status in _RESENT and not is_quota
-    made.detail = hidden.masked(f"status {status}: {_without_echoes(words, asked)}")
+    made.detail = f"status {status}{_logged(error, words, hidden, asked)}"
     return with_retry(made, retryable=is_retryable(status) and not is_quota, after_seconds=after_seconds)
 
 
-def refused_in_stream(upstream: str, error: Any, secret: str | None) -> ProviderError:
+def refused_in_stream(
+    upstream: str, error: Any, secret: Hidden | str | None, asked: bytes | None = None
+) -> ProviderError:
     """The error for one that came inside an answer, after status 200; some put the real status in its code.
 
-    Its message goes to the log only: by then there is no telling what it is about.
+    Its message goes to the log only, since by then there is no telling what it is about; and not even there
+    unless ``asked``, the request's body, is known: it may repeat a prompt. ``secret`` is what must not be
+    logged, best with all that the base URL has.
     """
     fields = error if isinstance(error, dict) else {}
     code = fields.get("code")
@@ -155,8 +154,9 @@ def refused_in_stream(upstream: str, error: Any, secret: str | None) -> Provider
     made.may_bill = MayBill.DELIVERED
     with_retry(made, retryable=is_retryable(status) and kind.fault is not ProviderFault.QUOTA)
     words = _reason(json.dumps({"error": error}, default=str).encode())
-    which = "" if code is None else f", code {code}"
-    made.detail = Hidden(secret).masked(f"an error inside its answer{which}: {words}")
+    hidden = secret if isinstance(secret, Hidden) else Hidden(secret)
+    number = f", code {code}" if type(code) is int and abs(code) < _NUMBER_MAX else ""
+    made.detail = f"an error inside its answer{number}{_logged(fields, words, hidden, asked)}"
     log_failure(upstream, made)
     return made
 
@@ -232,55 +232,48 @@ def _in_our_words(upstream: str, kind: _Kind, status: int | None) -> ProviderErr
     return error
 
 
-def _the_requests_fault(upstream: str, status: int, words: str) -> ProviderError:
-    remedy = "Correct the request; the provider's reason is above." if words else "Correct the request."
-    told = f"Upstream {upstream!r} answered with status {status}{': ' + words if words else ''}."
-    error = ProviderError(told, status=status, remedy=remedy)
+def _the_requests_fault(upstream: str, status: int, about: Explained) -> ProviderError:
+    says = about.says or _SAYS_BY_STATUS.get(status, "")
+    told = (
+        f"refused the request (status {status}): {says}"
+        if says
+        else f"refused the request as wrong (status {status})"
+    )
+    whom = (
+        f"the gateway's operator can look up what it said by the request's id: {request_id.get()}"
+        if request_id.get()
+        else "the log prepaid.upstream has what it said"
+    )
+    remedy = "Correct the request." if says else f"Correct the request; {whom}."
+    error = ProviderError(f"Upstream {upstream!r} {told}.", status=status, remedy=remedy)
     error.fault = ProviderFault.REQUEST
+    error.told = about.told
     return error
 
 
-def _told(error: dict[str, Any], hidden: Hidden, asked: str) -> dict[str, str]:
-    """The provider's own type, parameter and code for it, where it speaks of errors as OpenAI does."""
-    told = {name: text for name in ("type", "param", "code") if isinstance(text := error.get(name), str)}
-    return {
-        name: text
-        for name, text in told.items()
-        if len(text) <= _TOLD_LENGTH_MAX
-        and _PLAIN.fullmatch(text)
-        and not hidden.is_about_us(text, asked)
-        and not hidden.has_places(text, asked)
-    }
+def _logged(error: dict[str, Any], words: str, hidden: Hidden, asked: bytes | None) -> str:
+    """Code, type and words of a provider's error, as far as they are no secret and no prompt."""
+    named = {name: text for name in ("code", "type") if isinstance(text := error.get(name), str)}
+    if asked is None:
+        names = "".join(f", {name} {text}" for name, text in named.items() if text in _LOGGED_CODES)
+        return f"{names}: ({len(words)} characters)"
+    names = "".join(
+        f", {name} {without_echoes(hidden.masked(text), asked)}"
+        for name, text in named.items()
+        if _NAME.fullmatch(text)
+    )
+    return f"{names}: {without_echoes(hidden.masked(words), asked)}"
 
 
 def _reason(body: bytes) -> str:
     """The provider's own words, from OpenAI's error shape or whatever text there is."""
     text = body.decode("utf-8", "replace")
-    return " ".join((_message(_parsed(body)) or text).split())[:_REASON_LENGTH_MAX].rstrip(".")
-
-
-def _without_echoes(words: str, asked: bytes) -> str:
-    """``words`` for the log, without what they repeat of the request: logs never have prompts."""
-    if len(asked) > _ASKED_BYTES_MAX:  # looking through it would hold everybody up
-        return f"({len(words)} characters about a long request)" if words else ""
-    request = _text(asked)
-    kept, at = [], 0
-    while at < len(words):
-        end = at + _ECHO_LENGTH
-        if end <= len(words) and words[at:end] in request:
-            while end < len(words) and words[at : end + 1] in request:
-                end += 1
-            kept.append("[…]")
-            at = end
-        else:
-            kept.append(words[at])
-            at += 1
-    return "".join(kept)
+    return " ".join((_message(_parsed(body)) or text).split()).rstrip(".")
 
 
 def _text(asked: bytes) -> str:
     """A request's body as far as a message can be compared with it."""
-    return asked.decode("utf-8", "replace") if len(asked) <= _ASKED_BYTES_MAX else ""
+    return asked.decode("utf-8", "replace") if len(asked) <= ASKED_BYTES_MAX else ""
 
 
 def _error_of(body: bytes) -> dict[str, Any]:

@@ -15,10 +15,17 @@ _SAMPLED_CHARACTERS: Final = 262_144
 _SAMPLES: Final = 16
 _SAMPLE_CHARACTERS: Final = 8_192
 _PIECE: Final = re.compile(
-    r" ?[A-Z]?[a-z]{1,8}| ?[A-Z]{1,4}| ?[0-9]{1,3}| ?[!-/:-@\[-`{-~]{1,4}|\s+|[\x00-\x1f\x7f]"
+    r" ?[A-Z]?[a-z]{1,8}| ?[A-Z]{1,4}| ?[0-9]{1,3}"
+    r"|([!-/:-@\[-`{-~])\1{3,63}| ?[!-/:-@\[-`{-~]{1,4}"
+    r"|\s+|[\x00-\x1f\x7f]"
 )
 """What the vocabularies of OpenAI's and most open models have as one token in plain English and code: a word
-with the space before it, up to three digits, a few signs, white space."""
+with the space before it, up to three digits, a few signs or a line of one sign, white space."""
+
+_ALPHABETS: Final = re.compile("[\u0080-\u07ff]")
+"""Letters of two bytes: Cyrillic, Greek, Arabic, Hebrew, accents. A token has about four."""
+_SYLLABLES: Final = re.compile("[\u0800-\u1fff]")
+"""Scripts of India and South-East Asia. A token has about two."""
 
 
 def likely_tokens(text: str) -> int:
@@ -34,8 +41,11 @@ def likely_tokens(text: str) -> int:
         return -(-likely_tokens(sample) * len(text) // len(sample))
     by_bytes = -(-text_bytes(text) // BYTES_PER_TOKEN_LIKELY)
     plain = text if text.isascii() else text.encode("ascii", "ignore").decode()
-    other_bytes = 0 if text.isascii() else text_bytes(text) - len(plain)
-    by_words = sum(1 for _ in _PIECE.finditer(plain)) - (-other_bytes // BYTES_PER_TOKEN_LIKELY)
+    by_words = sum(1 for _ in _PIECE.finditer(plain))
+    if not text.isascii():
+        letters, syllables = len(_ALPHABETS.findall(text)), len(_SYLLABLES.findall(text))
+        rest = text_bytes(text) - len(plain) - 2 * letters - 3 * syllables
+        by_words += -(-letters // 4) - (-syllables // 2) - (-rest // BYTES_PER_TOKEN_LIKELY)
     return min(by_bytes, by_words)
 
 

@@ -32,7 +32,7 @@ from prepaid.models.hiding import Hidden
 
 __all__ = ["REPLY_BYTES_MAX", "Reply", "Upstream"]
 
-REPLY_BYTES_MAX: Final = 32 * 1_048_576
+REPLY_BYTES_MAX: Final = 64 * 1_048_576
 _REFUSAL_BYTES_MAX: Final = 65_536
 _REFUSAL_SECONDS: Final = 5.0
 """A refusal is one by its status: what it says may be missing, and is not waited for."""
@@ -55,6 +55,8 @@ _UNCONNECTED: Final = (
     aiohttp.ConnectionTimeoutError,
 )
 """No connection was made, so nothing was sent: names, addresses, TLS, proxies, and time-outs of these."""
+
+_QUOTING: Final = (aiohttp.ClientResponseError, aiohttp.ClientPayloadError)
 
 
 class Upstream:
@@ -151,6 +153,11 @@ class _Attempt:
         """The upstream's."""
         return self._upstream.name
 
+    @property
+    def timeout_seconds(self) -> float:
+        """How long it may be silent, and how long a whole body may take once it has begun."""
+        return self._upstream.settings.timeout_seconds
+
     def lost(self, error: Exception) -> ProviderError:
         """The error for what aiohttp raised. Its words name hosts and addresses, and are for the log."""
         self.seat.failed()
@@ -158,7 +165,9 @@ class _Attempt:
         if isinstance(error, _UNCONNECTED):
             made.may_bill = MayBill.NOTHING
             made.can_resend = True
-        made.detail = self._upstream.hidden.masked(f"{type(error).__name__}: {error}")
+        # What could not be read as HTTP is quoted in its words, and may repeat a prompt.
+        words = "" if isinstance(error, _QUOTING) else f": {error}"
+        made.detail = self._upstream.hidden.masked(f"{type(error).__name__}{words}")
         log_failure(self.name, made, self._model)
         return made
 
@@ -233,10 +242,14 @@ class Reply:
             ProviderError: it broke off, or fell silent.
         """
         body = bytearray()
+        seconds = self._attempt.timeout_seconds  # a byte now and then is no answer
+        ends = asyncio.get_running_loop().time() + seconds
         while piece := await self._next():
             body += piece
             if len(body) > REPLY_BYTES_MAX:
                 raise self._attempt.invalid(f"sent more than {REPLY_BYTES_MAX} bytes")
+            if asyncio.get_running_loop().time() > ends:
+                raise self._attempt.invalid(f"took more than {seconds} seconds to send its answer")
         self._attempt.seat.succeeded()
         return bytes(body)
 

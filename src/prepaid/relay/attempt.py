@@ -113,6 +113,10 @@ class Attempt:
                 target.host.note_odd_usage(read.repaired)
         return target.with_bytes(read.usage, texts)
 
+    def input_cost(self) -> int:
+        """What the input alone costs by our own count, in base units."""
+        return self.target.cost(self.target.counted(self.order, []))
+
     def masked(self, content: bytes) -> bytes:
         """What the client gets, without the operator's key, should the upstream have put it there (P12)."""
         secret = self.target.host.secret

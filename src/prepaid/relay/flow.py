@@ -147,7 +147,7 @@ class Flow(Attempt):
         if reader.usage is None:
             return self.usage_so_far() if self.has_spoken else Usage()
         usage = self.usage(reader.usage, reader.texts, reader.least_characters)
-        after = "".join(reader.texts[self._texts_told :])
+        after = "".join(reader.texts[self._texts_told :]) if reader.usage is self._told else ""
         more = self.target.host.estimate_tokens(after)
         return replace(usage, output_tokens=usage.output_tokens + more) if more else usage
 

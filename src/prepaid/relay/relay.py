@@ -60,6 +60,7 @@ class Relay:
             try:
                 return await _answered(attempt)
             except ProviderError as error:
+                attempt.delivered = attempt.delivered or attempt.input_cost()
                 call.exposure += attempt.exposure(error)
                 failure = error
             except BaseException as error:

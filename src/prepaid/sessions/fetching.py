@@ -18,6 +18,7 @@ from prepaid.errors import (
     ProviderTimeout,
     RequestInProgress,
     RequestNotFound,
+    StoreError,
 )
 from prepaid.ledger import fingerprint, new_id
 from prepaid.meter.call import to_the_end
@@ -176,7 +177,8 @@ class Fetching(Asking):
         except PrepaidError as error:
             is_late = isinstance(error, ConsensusTimeout | ProviderTimeout)
             state = RequestState.TIMEOUT if is_late else RequestState.FAILED
-            await self._end(session, request_id, state, {"code": error.code, "message": str(error)})
+            message = error.public if isinstance(error, StoreError) else str(error)
+            await self._end(session, request_id, state, {"code": error.code, "message": message})
             raise
         except asyncio.CancelledError:
             await self._end(session, request_id, RequestState.FAILED, _INTERRUPTED)

@@ -10,7 +10,7 @@ import binascii
 import re
 from mimetypes import MimeTypes
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from prepaid.models.codecs.shapes import Check, Misshapen, record, shown, text
 
@@ -63,7 +63,7 @@ def _check_beginning(encoded: str) -> None:
 def _kind_at(url: str) -> str | None:
     """The type that the path's ending names, if any; nothing is fetched."""
     try:
-        path = urlsplit(url).path
+        path = unquote(urlsplit(url).path).strip().rstrip("/")
     except ValueError:
         raise Misshapen("is not a URL", _REMEDY) from None
     ending = path.rpartition("/")[2].rpartition(".")[2]
