@@ -32,7 +32,7 @@ PrepaidError                    .code  .retryable  .remedy
 ├─ LimitReached
 │  ├─ SessionLimitReached · ChatLimitReached · MessageLimitReached · KeyLimitReached
 │  ├─ LeaseCapReached · ModelCallLimitReached
-│  └─ ConcurrencyLimitReached · ReportLimitReached · TooManyFailedKeys
+│  └─ ConcurrencyLimitReached · ReportLimitReached · BodiesLimitReached · TooManyFailedKeys
 ├─ RoutingError
 │  └─ NoNodesAvailable · ConsensusTimeout · NodeValidationFailed
 ├─ ProviderError
@@ -57,6 +57,7 @@ PrepaidError                    .code  .retryable  .remedy
 ├─ StatementInvalid
 ├─ ManagerClosed                it was shut down, before or while this was asked
 ├─ GatewayStopping              over HTTP: it was asked to end
+├─ GatewayFull                  over HTTP: its memory for bodies of requests is taken
 └─ ConfigError                  at start only
 
 A message names the value, the limit and the remedy. ``code`` is the class name in
@@ -81,6 +82,7 @@ __all__ = [
     "ApiNotSupported",
     "AuthenticationError",
     "BalanceTooLow",
+    "BodiesLimitReached",
     "ChainError",
     "ChainMismatch",
     "ChainUnreachable",
@@ -98,6 +100,7 @@ __all__ = [
     "EtherTooLow",
     "FieldNotSupported",
     "GasPriceTooHigh",
+    "GatewayFull",
     "GatewayStopping",
     "HoldNotFound",
     "HoldResolved",
@@ -717,6 +720,14 @@ class ReportLimitReached(LimitReached):
     advice = "Wait for one of them to be answered."
 
 
+class BodiesLimitReached(LimitReached):
+    """Over HTTP: the long bodies of one owner's requests together take as much memory as they may."""
+
+    retryable = True
+    noun = "bytes of request bodies at once"
+    advice = "Wait for one of your requests to be answered, or send less."
+
+
 class RoutingError(PrepaidError):
     """No answer could be had under the routing asked for."""
 
@@ -1073,6 +1084,19 @@ class GatewayStopping(PrepaidError):
 
     def __init__(self) -> None:
         super().__init__("The gateway is stopping.", remedy="Retry in a moment.")
+
+
+class GatewayFull(PrepaidError):
+    """Over HTTP: the long bodies of all requests together take as much memory as they may."""
+
+    retryable = True
+
+    def __init__(self, limit_name: str, limit: int) -> None:
+        self.limit_name, self.limit = limit_name, limit
+        super().__init__(
+            f"The gateway holds {limit} bytes of request bodies ({limit_name}), and takes no more just now.",
+            remedy="Retry in a moment.",
+        )
 
 
 class ConfigError(PrepaidError):

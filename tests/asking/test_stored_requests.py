@@ -245,8 +245,17 @@ class TestAUsersKey:
 async def test_not_more_at_once_than_one_process_can_ask(manager, session, model):
     pause = Pause()
     model.scripts[0] = (pause, *ANSWER)
-    for _ in range(BACKGROUND_MAX):
-        await manager.start_request(session, AIRequest("Is it?"))
+    second = await manager.create_session("ann", "1 USD")
+    begun = await asyncio.gather(
+        *(
+            manager.start_request(whose, AIRequest("Is it?"))
+            for whose in (session, second)
+            for _ in range(BACKGROUND_MAX)
+        ),
+        return_exceptions=True,
+    )
+    refused = [each for each in begun if isinstance(each, ConcurrencyLimitReached)]
+    assert len(refused) == BACKGROUND_MAX, "of an owner's sessions together, also of those that begin at once"
     with pytest.raises(ConcurrencyLimitReached):
         await manager.start_request(session, AIRequest("Is it?"))
     other = await manager.create_session("bob", "1 USD")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import json
+import os
+import socket
 import time
+from pathlib import Path
 from threading import Thread
 
 import httpx
@@ -12,8 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.running import Gateway
-from prepaid.errors import ConcurrencyLimitReached, ValueTooLarge
-from prepaid.gateway.limits import Slots
+from prepaid import SessionManager
+from prepaid.config import GatewaySettings
+from prepaid.errors import BodiesLimitReached, ConcurrencyLimitReached, GatewayFull, ValueTooLarge
+from prepaid.gateway.heavy import Heavy
+from prepaid.gateway.limits import Kept, Room, Slots
 from prepaid.relay import check_structure
 from providers.fake_openai import Behaviour, FakeOpenAI
 
@@ -116,6 +124,35 @@ def test_who_sends_much_takes_more_room_but_one_leaves_some(limit, sizes):
     for taken in open_ones:
         taken.__exit__(None, None, None)
     assert slots._taken == {}
+
+
+SIZES = st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 60)), max_size=40)
+
+
+@given(st.integers(1, 400), st.integers(1, 60), SIZES)
+def test_bodies_take_no_more_room_than_there_is_and_give_it_back(limit, body_max, sizes):
+    """Spec P10: of one owner, with whatever keys, and of all."""
+    room, kept = Room(limit, body_max), []
+    most, share = max(limit, body_max), max(max(limit, body_max) // 4, body_max)
+    taken = dict.fromkeys("abcdef", 0)
+    for owner, size in sizes:
+        body = Kept(room, owner)
+        try:
+            body.resize(size // 2)
+            taken[owner] += size // 2
+            kept.append(body)
+            body.resize(size)
+            taken[owner] += size - size // 2
+        except BodiesLimitReached:
+            assert taken[owner] + size > share
+        except GatewayFull:
+            assert sum(taken.values()) + size > most
+        assert sum(taken.values()) <= most
+        assert max(taken.values()) <= share
+    for body in kept:
+        body.end()
+    room.check("a", body_max)
+    assert (room._taken, room._by_owner) == (0, {})
 
 
 @pytest.fixture(scope="module")
@@ -259,3 +296,115 @@ def test_one_key_has_so_much_in_flight_and_gives_it_back(gateway, fake):
     assert [reply.status_code for reply in seen].count(200) == 32
     assert ask(gateway, key, content).status_code == 200
     fake.reset()
+
+
+FULL = """
+[gateway]
+body_bytes_max = 4000000
+bodies_bytes_max = 8000000
+body_seconds = 600
+"""
+
+
+@pytest.fixture(scope="module")
+def narrow(fake, tmp_path_factory):
+    with Gateway(
+        tmp_path_factory.mktemp("narrow"), FULL + TOML.format(url=fake.base_url).replace("[gateway]\n", "")
+    ) as running:
+        yield running
+
+
+class TestMemory:
+    """Spec P10: an issue's case was 40 connections, of each 33 MB unpacked, whose last bytes never came."""
+
+    @pytest.fixture
+    def connect(self):
+        opened = []
+
+        def connecting(gateway, key, sent, length, **headers):
+            raw = socket.create_connection(("127.0.0.1", gateway.port), timeout=60)
+            opened.append(raw)
+            named = {"host": "x", "authorization": f"Bearer {key}", "content-length": str(length)} | headers
+            lines = "".join(f"{name}: {value}\r\n" for name, value in named.items())
+            raw.sendall(f"POST /v1/chat/completions HTTP/1.1\r\n{lines}\r\n".encode() + sent)
+            return raw
+
+        yield connecting
+        for each in opened:
+            each.close()
+
+    def resident(self, gateway):
+        pages = int(Path(f"/proc/{gateway.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def test_what_is_packed_stays_packed_until_it_is_whole(self, gateway, connect):
+        content = gzip.compress(body(text="a" * 30_000_000))
+        _, key = gateway.fund("1000 USD")
+        assert ask(gateway, key, content, **{"content-encoding": "gzip"}).status_code == 200
+        before = self.resident(gateway)
+        waiting = [
+            connect(gateway, key, content[:-40], len(content), **{"content-encoding": "gzip"})
+            for _ in range(20)
+        ]
+        for _ in range(3):
+            assert ask(gateway, key, body(text=LONG)).status_code == 200
+        assert self.resident(gateway) - before < 100_000_000
+        waiting[0].sendall(content[-40:])
+        assert waiting[0].recv(15) == b"HTTP/1.1 200 OK"
+
+    def test_an_owner_has_a_part_of_it_with_whatever_keys(self, narrow, connect):
+        keys = [narrow.fund("10 USD", "eve")[1] for _ in range(3)]
+        content = b" " * 3_999_999 + b"{"
+        connect(narrow, keys[0], content[:3_000_000], len(content))
+
+        def refused():
+            reply = ask(narrow, keys[1], content)
+            return reply if reply.status_code == 429 else None
+
+        told = narrow.wait_until(refused)
+        assert told.json()["error"]["prepaid"]["code"] == "bodies_limit_reached"
+        assert int(told.headers["retry-after"]) >= 1
+        packed = gzip.compress(content)
+        told = ask(narrow, keys[2], packed, **{"content-encoding": "gzip"})
+        assert told.json()["error"]["prepaid"]["code"] == "bodies_limit_reached"
+        chunks = (content[at : at + 100_000] for at in range(0, len(content), 100_000))
+        told = ask(narrow, keys[2], chunks)
+        assert told.json()["error"]["prepaid"]["code"] == "bodies_limit_reached"
+        assert ask(narrow, keys[2], body()).status_code == 200, "what is short is let by"
+        _, other = narrow.fund("10 USD", "bob")
+        assert ask(narrow, other, content).status_code == 400
+
+    def test_and_all_together_no_more_than_there_is(self, narrow, connect):
+        content = b" " * 3_999_999 + b"{"
+        for user in ("eve", "mallory"):
+            connect(narrow, narrow.fund("10 USD", user)[1], content[:3_900_000], len(content))
+        _, other = narrow.fund("10 USD", "bob")
+
+        def refused():
+            reply = ask(narrow, other, content)
+            return reply if reply.status_code == 503 else None
+
+        told = narrow.wait_until(refused)
+        assert told.json()["error"]["prepaid"]["code"] == "gateway_full"
+        assert int(told.headers["retry-after"]) >= 1
+        assert ask(narrow, other, body()).status_code == 200
+        # and it is given back by who leaves
+
+
+async def test_turns_go_round_between_owners(tmp_path):
+    """An issue's case: 40 keys of one user made others wait for all of their long bodies."""
+    async with SessionManager(tmp_path / "test.db") as manager:
+        heavy, slots = Heavy(manager._workspace, GatewaySettings()), Slots(1_000)
+        raw, done = body(text=LONG), []
+
+        async def read(number, owner):
+            with slots.taken(f"key {number}") as slot:
+                slot.owner = owner
+                await heavy.read(slot, raw, lambda: done.append(owner))
+
+        mine = [asyncio.create_task(read(number, "eve")) for number in range(40)]
+        await asyncio.sleep(0)
+        await read(40, "vic")
+        await asyncio.gather(*mine)
+    assert done.index("vic") <= 2, "whoever has sent one waits for one of each other owner's"
+    assert len(done) == 41

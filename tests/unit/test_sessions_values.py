@@ -17,6 +17,7 @@ from prepaid import (
     ValueTooLarge,
 )
 from prepaid.sessions.values import (
+    JSON_DEPTH_MAX,
     as_expiry,
     as_milliseconds,
     as_time,
@@ -27,6 +28,7 @@ from prepaid.sessions.values import (
     check_tags,
     check_text,
     check_user,
+    from_json,
     shown,
     to_json,
 )
@@ -183,6 +185,31 @@ class TestJson:
         with pytest.raises(ValueTooLarge):
             to_json({"a": "x" * 65_536}, "metadata")
 
+    @pytest.mark.parametrize(
+        "nest", [lambda inner: [inner], lambda inner: {"a": inner}, lambda inner: (inner,)]
+    )
+    def test_too_deep(self, nest):
+        """What can be kept can be told: what writes JSON for lists of sessions gives up at some depth."""
+        value = "x"
+        for _ in range(JSON_DEPTH_MAX - 1):
+            value = nest(value)
+        assert json.loads(to_json({"a": value}, "metadata")) == json.loads(json.dumps({"a": value}))
+        for _ in range(2):
+            value = nest(value)
+            with pytest.raises(ValueTooLarge, match="levels"):
+                to_json({"a": value}, "metadata")
+
+    @given(st.integers(0, 3_000), st.booleans())
+    def test_what_was_kept_deeper_is_told_as_far_as_it_may_be(self, depth, is_list):
+        opened, closed = ("[", "]") if is_list else ('{"a":', "}")
+        kept = f'{{"b":"x","a":{opened * depth}1{closed * depth}}}'
+        told = from_json(kept)
+        if depth < JSON_DEPTH_MAX:
+            assert told == json.loads(kept)
+        elif told:
+            assert told["b"] == "x"
+            assert to_json(told, "metadata").count(opened) == JSON_DEPTH_MAX - 1
+
 
 class TestTimes:
     def test_to_the_millisecond(self):
@@ -207,12 +234,21 @@ class TestTimes:
             timedelta.max,
             3_600,
             "2100-01-01",
+            datetime.max.replace(tzinfo=timezone(-timedelta(hours=14))),
+            datetime.max.replace(tzinfo=timezone(-timedelta(minutes=1))),
         ],
         ids=str,
     )
     def test_no_expiry(self, when):
         with pytest.raises(InvalidRequestError):
             as_expiry(when, START_MS)
+
+    def test_until_the_last_that_can_be_told(self):
+        """Many write "never" so. What was kept of later ones is told as that."""
+        last = datetime.max.replace(tzinfo=UTC)
+        kept = as_expiry(last, START_MS)
+        assert as_time(kept) == last.replace(microsecond=999_000)
+        assert as_time(kept + 14 * 3_600_000) == as_time(kept)
 
     @pytest.mark.parametrize(
         ("span", "ms"), [(1, 1_000), (0.001, 1), (timedelta(days=1), 86_400_000), (1.9999, 1_999)]

@@ -127,6 +127,10 @@ class GatewaySettings(Section):
     grace_seconds: Seconds = 30.0
     body_bytes_max: Count = 32 * 1024 * 1024
     body_values_max: int = Field(default=400_000, ge=1_000)
+    bodies_bytes_max: Count = 256 * 1024 * 1024
+    rest_body_bytes_max: Count = 4_608 * 1024
+    rest_body_values_max: int = Field(default=20_000, ge=1_000)
+    system_prompt_bytes_max: Count = 256 * 1024
     head_bytes_max: int = Field(default=32 * 1024, ge=1024)
     headers_max: int = Field(default=100, ge=10)
     head_seconds: Seconds = 10.0

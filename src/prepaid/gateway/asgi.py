@@ -57,9 +57,9 @@ _ALWAYS: Final[tuple[Header, ...]] = (
 """What every reply has. No answer of ours is for the next one who asks, nor another type than it says."""
 
 
-def _too_long(size: int, limit: int, unit: str) -> ValueTooLarge:
+def _too_long(size: int, limit: int, unit: str, limit_name: str) -> ValueTooLarge:
     return ValueTooLarge(
-        "The request body", size, limit, unit, limit_name="body_bytes_max", remedy="Send a shorter body."
+        "The request body", size, limit, unit, limit_name=limit_name, remedy="Send a shorter body."
     )
 
 
@@ -151,6 +151,12 @@ class Request:
         address = self.scope.get("client")
         return address[0] if address else ""
 
+    @property
+    def announces_body(self) -> bool:
+        """Whether a body comes, by the head alone."""
+        length = self.header(b"content-length")
+        return self.header(b"transfer-encoding") is not None or length not in (None, b"0")
+
     def header(self, name: bytes) -> bytes | None:
         """The first header of this name, which is given in lower case (``check_head``: the only one)."""
         if self._headers is None:
@@ -174,8 +180,17 @@ class Request:
                     f"The request has {names.count(name)} {told} headers.", remedy=f"Send {told} once."
                 )
 
-    async def body(self, limit: int) -> bytes:
-        """The whole body, unpacked, at most ``limit`` bytes. Can be read once.
+    async def body(
+        self,
+        limit: int,
+        keep: Callable[[int], None] | None = None,
+        unpack: Callable[[Callable[[], bytes]], Awaitable[bytes]] = asyncio.to_thread,
+        limit_name: str = "body_bytes_max",
+    ) -> bytes:
+        """The whole body, unpacked, at most ``limit`` bytes (``limit_name`` in errors). Can be read once.
+
+        ``keep`` is told its size as it arrives, and may refuse it. It stays packed until it is whole:
+        ``unpack`` says where and when it is unpacked.
 
         Raises:
             ValueTooLarge: it is longer, or says that it will be.
@@ -184,8 +199,8 @@ class Request:
         """
         declared = self.header(b"content-length")
         if declared is not None and declared.isdigit() and int(declared) > limit:
-            raise _too_long(int(declared), limit, "bytes")
-        packed = unpacking(self.header(b"content-encoding"), limit)
+            raise _too_long(int(declared), limit, "bytes", limit_name)
+        packed = unpacking(self.header(b"content-encoding"), limit, limit_name)
         parts: list[bytes] = []
         size, more = 0, True
         while more:
@@ -195,13 +210,17 @@ class Request:
             part = message.get("body", b"")
             size += len(part)
             if size > limit:
-                raise _too_long(size, limit, "bytes or more")
-            parts.append(part if packed is None else await asyncio.to_thread(packed.feed, part))
+                raise _too_long(size, limit, "bytes or more", limit_name)
+            if keep is not None:
+                keep(size)
+            parts.append(part)
             more = message.get("more_body", False)
         self._is_read = True
-        if packed is not None and size:
-            packed.end()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        content = parts[0] if len(parts) == 1 else b"".join(parts)
+        if packed is None or not size:
+            return content
+        parts.clear()
+        return await unpack(lambda: packed.whole(content))
 
     async def discard(self, limit: int) -> None:
         """Read what comes of a body that nobody wants, at most ``limit`` bytes of it.
@@ -211,7 +230,7 @@ class Request:
         """
         if self.header(b"expect") is not None:
             return
-        left, more = limit, self._announces_body() and not self._is_read
+        left, more = limit, self.announces_body and not self._is_read
         try:
             async with asyncio.timeout(_DISCARD_SECONDS):
                 while more and left > 0:
@@ -249,7 +268,7 @@ class Request:
         """
         self.status = status
         sent = [*headers, (b"x-request-id", self.id.encode()), *_ALWAYS]
-        if not self._is_read and self._announces_body():
+        if not self._is_read and self.announces_body:
             sent.append((b"connection", b"close"))  # nobody will read the rest of this request
         await self._send({"type": "http.response.start", "status": status, "headers": sent})
 
@@ -291,10 +310,6 @@ class Request:
     async def _end(self, body: bytes) -> None:
         self.is_ended = True
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
-
-    def _announces_body(self) -> bool:
-        length = self.header(b"content-length")
-        return self.header(b"transfer-encoding") is not None or length not in (None, b"0")
 
     def _own_id(self) -> str | None:
         """The client's request id, where it can do no harm in a header or a log."""

@@ -42,11 +42,18 @@ class _Stream(Protocol):
 class Unpacking:
     """One body, of which at most ``limit`` bytes come out."""
 
-    def __init__(self, coding: str, limit: int) -> None:
+    def __init__(self, coding: str, limit: int, limit_name: str = "body_bytes_max") -> None:
         self._coding = coding
+        self._limit_name = limit_name
         self._limit = limit
         self._size = 0
         self._stream = _gzip() if coding in _GZIP else _zstd()
+
+    def whole(self, data: bytes) -> bytes:
+        """What comes of all of it at once. Raises what ``feed`` and ``end`` do."""
+        content = self.feed(data)
+        self.end()
+        return content
 
     def feed(self, data: bytes) -> bytes:
         """Unpack the next piece. It may take long: run it in a thread.
@@ -71,7 +78,7 @@ class Unpacking:
                 self._size,
                 self._limit,
                 "bytes or more",
-                limit_name="body_bytes_max",
+                limit_name=self._limit_name,
                 remedy="Send a shorter body.",
             )
         if self._stream.unused_data:
@@ -102,7 +109,7 @@ def _zstd() -> _Stream:
     return ZstdDecompressor(options={int(DecompressionParameter.window_log_max): _ZSTD_WINDOW_LOG_MAX})
 
 
-def unpacking(header: bytes | None, limit: int) -> Unpacking | None:
+def unpacking(header: bytes | None, limit: int, limit_name: str = "body_bytes_max") -> Unpacking | None:
     """Return what unpacks a body with this ``Content-Encoding``; ``None`` for one that is not compressed.
 
     Raises:
@@ -115,4 +122,4 @@ def unpacking(header: bytes | None, limit: int) -> Unpacking | None:
         return None
     if coding not in CODINGS and coding not in _GZIP:
         raise CodingNotSupported(coding[:40], CODINGS)
-    return Unpacking(coding, limit)
+    return Unpacking(coding, limit, limit_name)

@@ -50,6 +50,7 @@ STATUS: Final[dict[type[PrepaidError], int]] = {
     errors.SessionDataUnreadable: 500,
     errors.ManagerClosed: 503,
     errors.GatewayStopping: 503,
+    errors.GatewayFull: 503,
     errors.StatementInvalid: 422,
     errors.ConfigError: 500,
 }

@@ -2,7 +2,8 @@
 
 Work that is linear in a body stops the event loop for as long as it takes, and a parser in C stops all
 threads. So before a heavy body is read, its payer's balance is checked; before it is parsed, its values are
-counted, which costs a hundredth; and it is parsed in a thread, one of each key at a time.
+counted, which costs a hundredth; and it is unpacked and parsed in a thread, one of each owner at a time,
+whatever the keys. What bodies take of the memory is limited for each owner, and for all.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from prepaid.errors import (
     SessionPaused,
 )
 from prepaid.gateway.asgi import Request
-from prepaid.gateway.limits import Slot
+from prepaid.gateway.limits import Kept, Room, Slot
 from prepaid.meter import Payer
 from prepaid.records import Account, ModelInfo, SessionState
 from prepaid.relay import HEAVY_BYTES, check_structure, heavily
@@ -41,6 +42,7 @@ _BYTES_A_SLOT: Final = 256 * 1024
 _VALUES_A_SLOT: Final = 4_000
 """A request with a long body counts as several: one for each of these."""
 
+_REST_BODY: Final = "The request body, below /api/v1 (rest_body_values_max),"
 _PRICES_KEPT: Final = 256
 
 
@@ -64,6 +66,7 @@ class Heavy:
         self._workspace = workspace
         self._bytes_max = limits.body_bytes_max
         self._values_max = limits.body_values_max
+        self._room = Room(limits.bodies_bytes_max, limits.body_bytes_max)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._least = lru_cache(_PRICES_KEPT)(self._least_on)
 
@@ -75,8 +78,9 @@ class Heavy:
         Raises:
             InsufficientFunds: there is less than the cheapest request costs, held money included.
             SessionAlreadyClosed, SessionExpired, SessionPaused: it spends nothing now.
-            ConcurrencyLimitReached: as ``make_room``.
+            ConcurrencyLimitReached, BodiesLimitReached, GatewayFull: as ``make_room``.
         """
+        slot.owner = payer.owner
         if not announces_much(request):
             return
         self.make_room(request, slot)
@@ -96,43 +100,70 @@ class Heavy:
 
         Raises:
             ConcurrencyLimitReached: its key has no room left for it.
+            BodiesLimitReached, GatewayFull: there is no room for the bytes that it says it has.
         """
         length, is_packed = request.header(b"content-length"), request.header(b"content-encoding") is not None
         size = self._bytes_max if length is None or is_packed else int(length)
         slot.grow(size // _BYTES_A_SLOT)
+        self._room.check(slot.owner, 0 if length is None else int(length))
 
-    async def read(self, slot: Slot, raw: bytes, work: Callable[[], T]) -> T:
-        """Run ``work`` on a body: at once, or if it is heavy in a thread, in the key's turn.
+    async def body(self, request: Request, slot: Slot | None, limit: int | None = None) -> bytes:
+        """The body of a request that was admitted, at most ``limit`` bytes or the configured number.
+
+        Of a long one the bytes count until the slot is given back: packed ones as they arrive, then what they
+        are unpacked to, in their owner's turn.
 
         Raises:
-            ValueTooLarge: it has too many values.
+            BodiesLimitReached, GatewayFull: there is no room for them.
+            PrepaidError: as ``Request.body``.
+        """
+        name = "body_bytes_max"
+        if limit is None or limit >= self._bytes_max:
+            limit = self._bytes_max
+        else:
+            name = "rest_body_bytes_max"
+        if slot is None or not announces_much(request):
+            return await request.body(limit, limit_name=name)
+        kept = Kept(self._room, slot.owner)
+        slot.at_end(kept.end)
+
+        async def unpack(work: Callable[[], bytes]) -> bytes:
+            async with self._turn_of(slot.owner):
+                content = await heavily(work)
+            kept.resize(len(content))
+            return content
+
+        return await request.body(limit, kept.resize, unpack, name)
+
+    async def read(
+        self, slot: Slot | None, raw: bytes, work: Callable[[], T], values_max: int | None = None
+    ) -> T:
+        """Run ``work`` on a body: at once, or if it is heavy in a thread, in its owner's turn.
+
+        Raises:
+            ValueTooLarge: it has more values than ``values_max``, or than any body may have.
             ConcurrencyLimitReached: its key has no room left for it.
         """
         if not is_heavy(raw):
             return work()
-        async with self._turn_of(slot.name):
-            slot.grow(await self._count(raw) // _VALUES_A_SLOT)
+
+        def count() -> int:
+            if values_max is not None and values_max < self._values_max:
+                return check_structure(raw, values_max, _REST_BODY)
+            return check_structure(raw, self._values_max)
+
+        if slot is None:  # short, but with many values
+            await heavily(count)
+            return await heavily(work)
+        async with self._turn_of(slot.owner):
+            slot.grow(await heavily(count) // _VALUES_A_SLOT)
             return await heavily(work)
 
-    async def wait(self, slot: Slot, raw: bytes) -> None:
-        """Return in the key's turn with a heavy body, which the caller parses before it waits for anything.
-
-        The next turn begins after that, when all others had theirs. Raises what ``read`` does.
-        """
-        turn = self._turn_of(slot.name)
-        await turn.acquire()
-        try:
-            slot.grow(await self._count(raw) // _VALUES_A_SLOT)
-        finally:
-            asyncio.get_running_loop().call_soon(turn.release)
-
-    async def _count(self, raw: bytes) -> int:
-        return await heavily(lambda: check_structure(raw, self._values_max))
-
-    def _turn_of(self, key_id: str) -> asyncio.Lock:
-        turn = self._turns.get(key_id)
+    def _turn_of(self, owner: str) -> asyncio.Lock:
+        """Each owner waits for its own; the thread takes those whose turn it is as they come."""
+        turn = self._turns.get(owner)
         if turn is None:
-            turn = self._turns[key_id] = asyncio.Lock()
+            turn = self._turns[owner] = asyncio.Lock()
         return turn
 
     def _refusal(self, account: Account, payer: Payer) -> PrepaidError | None:

@@ -17,6 +17,8 @@ OPERATOR: Final = "op"
 """The holder of the operator's keys."""
 
 _USER: Final = "usr_"
+_LAST_MS: Final = 253_402_300_799_999
+"""Of the year 9999, after which no time can be told; older versions kept such as well."""
 
 
 class KeyKind(StrEnum):
@@ -88,7 +90,8 @@ class KeyLimits:
     def __str__(self) -> str:
         told = [] if self.models is None else [_listed(self.models)]
         if self.expires_ms is not None:
-            told.append(f"the time until {datetime.fromtimestamp(self.expires_ms / 1000, UTC).isoformat()}")
+            until = datetime.fromtimestamp(min(self.expires_ms, _LAST_MS) / 1000, UTC)
+            told.append(f"the time until {until.isoformat()}")
         if self.cap is not None:
             told.append(f"a cap of {self.cap} base units")
         return ", ".join(told) or "nothing"

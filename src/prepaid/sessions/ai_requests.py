@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal
 
-from prepaid.errors import InvalidRequestError, PrepaidError, SessionNotFound
+from prepaid.errors import InvalidRequestError, ModelNotSupported, PrepaidError, SessionNotFound
 from prepaid.ledger import fingerprint, new_id
 from prepaid.meter import Payer, Replay, begin_once
 from prepaid.models.contract import Model
@@ -229,7 +229,12 @@ class Asking(Opening):
     async def _ask(
         self, payer: Payer, asked: AIRequest, request_id: str, keep: Keep | None = None
     ) -> AIResponse:
-        models = self._workspace.models(asked.model or self.settings.default_model)
+        try:
+            models = self._workspace.models(asked.model or self.settings.default_model)
+        except ModelNotSupported as error:
+            if payer.models is None:
+                raise
+            raise ModelNotSupported(error.model, payer.models) from None  # others are not the key's to know
         name = models[0].info.name
         candidates = self._nodes(name, models)
         routing = asked.routing or system_validated_any()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from prepaid.sessions.values import (
     as_time,
     check_count,
     check_text,
+    from_json,
     shown,
 )
 from prepaid.store.operations import ClearMessages, UpdateChat
@@ -103,8 +103,7 @@ class Chat:
     @property
     def metadata(self) -> dict[str, Any]:
         """What the app keeps with it."""
-        kept: dict[str, Any] = json.loads(self.record.metadata)
-        return kept
+        return from_json(self.record.metadata)
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -215,8 +214,7 @@ class Chat:
     @property
     def kept_config(self) -> dict[str, Any]:
         """What is kept of how it answers; live parts are not in it."""
-        kept: dict[str, Any] = json.loads(self.record.config)
-        return kept
+        return from_json(self.record.config)
 
     @property
     def version(self) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -32,7 +34,7 @@ _SETTLING_MS: Final = 30_000
 """How much longer than its nodes have a request may take, before it counts as lost in a crash."""
 
 BACKGROUND_MAX: Final = 100
-"""How many requests of one session one process asks in the background at once."""
+"""How many requests of one owner, in all sessions, one process asks in the background at once."""
 
 _INTERRUPTED: Final = {
     "code": "interrupted",
@@ -64,6 +66,8 @@ class Fetching(Asking):
     """The part of ``SessionManager`` that keeps requests."""
 
     _asking: set[asyncio.Task[StoredRequest]]
+    _background: Counter[str]
+    """How many of these each owner has, those that begin included."""
 
     async def submit_request(self, session: Session, asked: AIRequest) -> StoredRequest:
         """Ask once, paid by this session, and keep the answer.
@@ -80,29 +84,47 @@ class Fetching(Asking):
                 raise RequestInProgress(asked.key or begun.request_id)
             return await self._run(session, asked, begun.request_id) if is_new else begun
 
-    async def start_request(self, session: Session, asked: AIRequest) -> StoredRequest:
+    async def start_request(
+        self, session: Session, asked: AIRequest, held: ExitStack | None = None
+    ) -> StoredRequest:
         """The same in the background: what comes back is pending, unless its key was answered before.
 
-        What still runs when the manager is shut down fails, and costs nothing.
+        What still runs when the manager is shut down fails, and costs nothing. What ``held`` holds is taken
+        over by what runs, and let go of when that has ended.
 
         Raises:
-            ConcurrencyLimitReached: this process asks as many for the session already.
+            ConcurrencyLimitReached: this process asks as many for the session's owner already.
             ManagerClosed: the manager is shut down.
         """
-        if sum(task.get_name() == session.session_id for task in self._asking) >= BACKGROUND_MAX:
+        owner = session.user_id
+        if self._background[owner] >= BACKGROUND_MAX:
             raise ConcurrencyLimitReached("background_max", BACKGROUND_MAX)
         underway = self._workspace.meter.underway
-        with underway.step(spared=1):  # what is begun is either asked, or kept as not asked
+        with (
+            ExitStack() as ours,
+            underway.step(spared=1),
+        ):  # what is begun is either asked, or kept as not asked
+            self._background[owner] += 1
+            ours.callback(self._ended, owner)
             begun, is_new = await self._begin(session, asked)
             if is_new and underway.is_stopping:
                 await self._end(session, begun.request_id, RequestState.FAILED, _INTERRUPTED)
                 raise ManagerClosed
             if is_new:
+                if held is not None:
+                    ours.push(held.pop_all())
+                taken_over = ours.pop_all()
                 running = self._run(session, asked, begun.request_id)
-                task = asyncio.get_running_loop().create_task(running, name=session.session_id)
+                task = asyncio.get_running_loop().create_task(running)
                 self._asking.add(task)
                 task.add_done_callback(self._forget)
+                task.add_done_callback(lambda _: taken_over.close())
         return begun
+
+    def _ended(self, owner: str) -> None:
+        self._background[owner] -= 1
+        if not self._background[owner]:
+            del self._background[owner]
 
     def fetch_response(self, session: Session, request_id: str) -> StoredRequest:
         """A request of this session, as it stands now.

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from prepaid.errors import ChatNotFound, LeaseNotFound
 from prepaid.ledger import fingerprint
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from prepaid.sessions.workspace import Workspace
 
 __all__ = ["LeasedSession"]
+
+_ROWS: Final = 16
+"""How many chats of everybody's are read at once to find the taker's."""
 
 
 class LeasedSession:
@@ -102,10 +105,17 @@ class LeasedSession:
         self._chat = Chat(self._workspace, self.payer, chat_no)
         return self._chat
 
-    async def get_chats(self) -> list[Chat]:
-        """The taker's chats in the session, of earlier leases too, oldest first."""
-        records = self._workspace.store.reads.chats(self.session_id)
-        return [Chat(self._workspace, self.payer, each.chat_no) for each in records if self._is_own(each)]
+    async def get_chats(self, *, after: int = 0, limit: int | None = None) -> list[Chat]:
+        """The taker's chats in the session, of earlier leases too, oldest first; pages as in ``Session``."""
+        found: list[Chat] = []
+        while limit is None or len(found) < limit:
+            records = self._workspace.store.reads.chats(self.session_id, after=after, limit=_ROWS)
+            if not records:
+                break
+            after = records[-1].chat_no
+            own = [each.chat_no for each in records if self._is_own(each)]
+            found += [Chat(self._workspace, self.payer, chat_no) for chat_no in own]
+        return found[:limit]
 
     def get_chat(self, chat_id: str | int) -> Chat:
         """One of the taker's chats.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -76,6 +77,7 @@ class SessionManager(Fetching, KeyRing, Pooling, Restoring, Upkeep):
         self._workspace = Workspace(self._runtime)
         self._cleaner = Cleaner(self._workspace)
         self._asking = set()
+        self._background = Counter()
         if persistence_adapter is not None:
             self._workspace.saver = Saver(self._workspace, persistence_adapter)
         self._closing: asyncio.Task[None] | None = None

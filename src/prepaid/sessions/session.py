@@ -117,9 +117,9 @@ class Session(SessionView):
         _ = chat.record
         return chat
 
-    async def get_chats(self) -> list[Chat]:
-        """All its chats, oldest first."""
-        records = self._workspace.store.reads.chats(self.session_id)
+    async def get_chats(self, *, after: int = 0, limit: int | None = None) -> list[Chat]:
+        """Its chats, oldest first: all, or up to ``limit`` after the one with number ``after``."""
+        records = self._workspace.store.reads.chats(self.session_id, after=after, limit=limit)
         return [Chat(self._workspace, self._payer, record.chat_no) for record in records]
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from prepaid.money import Currency, currency, format_amount
 from prepaid.records import Account, SessionRecord, SessionState
 from prepaid.sessions.persistence import no_adapter
 from prepaid.sessions.snapshot import snapshot
-from prepaid.sessions.values import as_time
+from prepaid.sessions.values import as_time, from_json
 
 if TYPE_CHECKING:
     from prepaid.sessions.workspace import Workspace
@@ -111,14 +110,12 @@ class SessionView:
     @property
     def metadata(self) -> dict[str, Any]:
         """What the app keeps with it."""
-        kept: dict[str, Any] = json.loads(self.record.metadata)
-        return kept
+        return from_json(self.record.metadata)
 
     @property
     def preferences(self) -> dict[str, Any]:
         """The user's preferences."""
-        kept: dict[str, Any] = json.loads(self.record.preferences)
-        return kept
+        return from_json(self.record.preferences)
 
     @property
     def tags(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from prepaid.errors import SessionNotFound
 from prepaid.records import Account, ChatRecord, StoredMessage
+from prepaid.sessions.values import from_json
 from prepaid.store.operations import Conversation
 from prepaid.store.queries import conversations as conversation_reads
 from prepaid.store.queries.reads import Reads
@@ -34,8 +35,8 @@ def snapshot(reads: Reads, session_id: str) -> dict[str, Any]:
             "user_id": record.owner,
             "state": record.state.label,
             "name": record.name,
-            "metadata": json.loads(record.metadata),
-            "preferences": json.loads(record.preferences),
+            "metadata": from_json(record.metadata),
+            "preferences": from_json(record.preferences),
             "tags": list(record.tags),
             "auto_save": record.auto_save,
             "created_ms": record.created_ms,
@@ -64,7 +65,7 @@ def _chat(reads: Reads, chat: ChatRecord) -> dict[str, Any]:
         "chat_no": chat.chat_no,
         "name": chat.name,
         "config": json.loads(chat.config),
-        "metadata": json.loads(chat.metadata),
+        "metadata": from_json(chat.metadata),
         "tags": list(chat.tags),
         "message_max": chat.message_max,
         "created_ms": chat.created_ms,

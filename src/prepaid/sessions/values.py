@@ -15,6 +15,7 @@ from prepaid.errors import InvalidRequestError, NotJson, ValueTooLarge
 __all__ = [
     "CHATS_MAX",
     "JSON_BYTES_MAX",
+    "JSON_DEPTH_MAX",
     "MESSAGES_MAX",
     "NAME_LENGTH_MAX",
     "TEXT_BYTES_MAX",
@@ -30,12 +31,16 @@ __all__ = [
     "check_tags",
     "check_text",
     "check_user",
+    "from_json",
     "shown",
     "to_json",
 ]
 
 NAME_LENGTH_MAX: Final = 256
 JSON_BYTES_MAX: Final = 64 * 1024
+JSON_DEPTH_MAX: Final = 64
+"""Of lists and objects within each other. What writes JSON gives up at some depth, and lists fail with it."""
+
 TEXT_BYTES_MAX: Final = 4 * 1024 * 1024
 TAGS_MAX: Final = 32
 TAG_LENGTH_MAX: Final = 64
@@ -51,6 +56,8 @@ _SHOWN_MAX: Final = 64
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MS: Final = timedelta(milliseconds=1)
 _MS_MAX: Final = 100 * 365 * 24 * 3_600_000
+_LAST_MS: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MS
+"""The last time that can be told in UTC, which is before the last that can be written in some other zone."""
 
 
 def check_user(user_id: str) -> str:
@@ -152,11 +159,11 @@ def check_tag(tag: str) -> str:
 
 
 def to_json(value: Mapping[str, Any] | None, field: str) -> str:
-    """Metadata or preferences as JSON text of at most 64 KiB.
+    """Metadata or preferences as JSON text of at most 64 KiB, ``JSON_DEPTH_MAX`` levels deep.
 
     Raises:
         NotJson: something in it JSON cannot carry.
-        ValueTooLarge: more than that.
+        ValueTooLarge: more than that, or deeper.
     """
     if value is None:
         return "{}"
@@ -165,7 +172,7 @@ def to_json(value: Mapping[str, Any] | None, field: str) -> str:
     try:
         text = json.dumps(dict(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         size = len(text.encode())
-        _check_keys(value, field)
+        _check_inside(value, field)
     except (TypeError, ValueError, RecursionError) as error:
         raise NotJson(f"{field} cannot be kept as JSON: {error}.") from None
     if size > JSON_BYTES_MAX:
@@ -173,16 +180,40 @@ def to_json(value: Mapping[str, Any] | None, field: str) -> str:
     return text
 
 
-def _check_keys(value: object, field: str) -> None:
+def _check_inside(value: object, field: str, depth: int = 1) -> None:
     """JSON would make text of other keys without a word, and of two keys the same one."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            if not isinstance(key, str):
-                raise NotJson(f"{field} has the key {shown(key)}, which is no text.")
-            _check_keys(inner, field)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            _check_keys(inner, field)
+    if not isinstance(value, Mapping | list | tuple):
+        return
+    if depth > JSON_DEPTH_MAX:
+        raise ValueTooLarge(field, depth, JSON_DEPTH_MAX, "levels or more")
+    for inner in value:
+        if isinstance(value, Mapping):
+            if not isinstance(inner, str):
+                raise NotJson(f"{field} has the key {shown(inner)}, which is no text.")
+            _check_inside(value[inner], field, depth + 1)
+        else:
+            _check_inside(inner, field, depth + 1)
+
+
+def from_json(text: str) -> dict[str, Any]:
+    """What ``to_json`` kept. Older versions kept what is deeper, too: of that, null is told."""
+    try:
+        kept: dict[str, Any] = json.loads(text)
+    except RecursionError:
+        return {}
+    if text.count("{") + text.count("[") <= JSON_DEPTH_MAX:
+        return kept
+    return {name: _cut(inner, 2) for name, inner in kept.items()}
+
+
+def _cut(value: Any, depth: int) -> Any:
+    if not isinstance(value, dict | list):
+        return value
+    if depth > JSON_DEPTH_MAX:
+        return None
+    if isinstance(value, dict):
+        return {name: _cut(inner, depth + 1) for name, inner in value.items()}
+    return [_cut(inner, depth + 1) for inner in value]
 
 
 def as_milliseconds(duration: timedelta | float, field: str, most_ms: int = _MS_MAX) -> int:
@@ -207,7 +238,11 @@ def as_milliseconds(duration: timedelta | float, field: str, most_ms: int = _MS_
 
 
 def as_expiry(expires_at: datetime | timedelta | None, now_ms: int) -> int | None:
-    """A point in time, or a span from now, as milliseconds since the epoch; it must lie ahead."""
+    """A point in time, or a span from now, as milliseconds since the epoch; it must lie ahead.
+
+    Raises:
+        InvalidRequestError: it does not, has no zone, or is after the year 9999 in UTC.
+    """
     if expires_at is None:
         return None
     if isinstance(expires_at, timedelta):
@@ -220,9 +255,13 @@ def as_expiry(expires_at: datetime | timedelta | None, now_ms: int) -> int | Non
     ms = (expires_at - _EPOCH) // _MS
     if ms <= now_ms:
         raise InvalidRequestError(f"expires_at {expires_at} is in the past.", remedy="Choose a later time.")
+    if ms > _LAST_MS:
+        raise InvalidRequestError(
+            f"expires_at {expires_at} is after the year 9999 in UTC.", remedy="Choose an earlier time."
+        )
     return ms
 
 
 def as_time(ms: int) -> datetime:
-    """Milliseconds since the epoch as a time in UTC, to the millisecond."""
-    return _EPOCH + ms * _MS
+    """Milliseconds since the epoch as a time in UTC, at most the last that can be told."""
+    return _EPOCH + min(ms, _LAST_MS) * _MS

@@ -308,3 +308,48 @@ class TestWhatALimitedKeyDoes:
         finally:
             gateway.fake.reset()
         assert reply.status_code >= 400
+
+
+class TestWhatALimitedKeyIsTold:
+    """An issue's case: errors named every model that is configured."""
+
+    @pytest.fixture
+    def limited(self, operator, ann, gateway):
+        session_id = opened(operator, ann)["session_id"]
+        key = operator.did("POST", "/keys", {"user_id": ann, "models": ["offline"]})["api_key"]
+        return session_id, Api(gateway, key)
+
+    @pytest.mark.parametrize("path", ["/v1/models/x", "/v1/models/dear", "/v1/models/other"])
+    def test_of_models_over_openai_s_api(self, gateway, limited, path):
+        reply = gateway.get(path, headers={"Authorization": f"Bearer {limited[1].key}"})
+        assert reply.status_code == 403
+        assert "offline" in reply.text
+        assert not {"dear", "other"} & set(re.findall(r"\w+", reply.text.replace(path, ""))) - {path[11:]}
+
+    def test_of_models_that_there_are_not(self, gateway, limited):
+        session_id, api = limited
+        body = {"prompt": "x", "model": "x"}
+        path = f"/sessions/{session_id}"
+        told = [
+            api.post(f"{path}/requests", json=body).text,
+            api.post(f"{path}/batches", json={"requests": [body]}).text,
+        ]
+        begun = api.post(f"{path}/requests", json=body, headers={"Prefer": "respond-async"})
+        begun = begun.headers["location"].removeprefix("/api/v1")
+        gateway.wait_until(lambda: api.did("GET", begun)["status"] == "FAILED")
+        told.append(api.get(begun).text)
+        for text in told:
+            assert "offline" in text
+            assert "dear" not in text
+
+    def test_nor_does_it_set_the_default_model_that_it_may_not_ask(self, gateway, operator, ann):
+        session = opened(operator, ann)
+        path = f"/sessions/{session['session_id']}"
+        whole = Api(gateway, operator.did("POST", "/keys", {"user_id": ann})["api_key"])
+        whole.did("POST", f"{path}/chats", {"config": {"model": "other"}})
+        limits = {"user_id": ann, "models": ["other"]}
+        api = Api(gateway, operator.did("POST", "/keys", limits)["api_key"])
+        told = api.refused("PUT", f"{path}/chats/1/config", {"system_prompt": "Be brief."})
+        assert told == (403, "model_not_allowed")
+        assert whole.did("GET", f"{path}/chats/1")["config"]["current_model"] == "other"
+        api.did("PUT", f"{path}/chats/1/config", {"system_prompt": "Be brief.", "model": "other"})

@@ -32,9 +32,10 @@ async def show_model(request: Request, parts: Parts) -> None:
         ModelNotAllowed: the key is not for it.
     """
     allowed = (await parts.callers.key(request)).models
-    info = parts.workspace.catalogue.info(unquote(request.tail))
-    if allowed is not None and info.name not in allowed:
-        raise ModelNotAllowed(info.name, allowed)
+    name = unquote(request.tail)
+    if allowed is not None and name not in allowed:  # nor is it told what else there is
+        raise ModelNotAllowed(name, allowed)
+    info = parts.workspace.catalogue.info(name)
     await request.reply_json(200, _told(info))
 
 

@@ -45,7 +45,7 @@ async def _order(request: Request, parts: Parts, api: WireApi, caller: SessionCa
     chat_no = None if chat is None else chat_number(caller.session_id, chat.decode("latin-1"))
     named = None if key is None else key.decode("latin-1")
     await parts.heavy.admit(request, caller.payer, named, slot)
-    raw = await request.body(parts.settings.gateway.body_bytes_max)
+    raw = await parts.heavy.body(request, slot)
     order = await parts.heavy.read(
         slot, raw, lambda: Order.read(api, caller.payer, raw, key=named, chat_no=chat_no)
     )

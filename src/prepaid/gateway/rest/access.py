@@ -6,7 +6,7 @@ What is not the caller's does not exist for them; what is theirs, but not with t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Annotated, Final, cast
 
 from fastapi import Depends, Header
@@ -16,8 +16,9 @@ from fastapi.security import HTTPBearer
 from prepaid.errors import InvalidRequestError, KeyTooNarrow, PermissionDenied
 from prepaid.gateway.asgi import REQUEST, Request
 from prepaid.gateway.callers import KINDS_TOLD
-from prepaid.gateway.limits import Slots
+from prepaid.gateway.limits import Slot, Slots
 from prepaid.gateway.parts import Parts
+from prepaid.gateway.rest.bodies import SENDER, Sender
 from prepaid.records import NO_LIMITS, OPERATOR, ApiKeyRecord, KeyKind
 from prepaid.sessions.leased import LeasedSession
 from prepaid.sessions.manager import SessionManager
@@ -133,6 +134,20 @@ class Access:
         with self.parts.slots.taken(self.record.key_id), reports.taken(owner):
             yield
 
+    def slot(self) -> AbstractContextManager[Slot]:
+        """One of the key's slots.
+
+        Raises:
+            ConcurrencyLimitReached: it has none left.
+        """
+        return self.parts.slots.taken(self.record.key_id)
+
+    def hand_over(self, slot: Slot) -> None:
+        """Let the room that the request's body takes be given back with ``slot``, not with the reply."""
+        sender: Sender | None = self._http.scope.get(SENDER)
+        if sender is not None and sender.slot is not None:
+            sender.slot.hand_over(slot)
+
     def paid(self, model: str, cost: int) -> None:
         """Say in the log what was asked and paid."""
         request = _request(self._http)
@@ -155,7 +170,8 @@ async def _caller(http: HttpRequest, _: Annotated[object, Depends(_bearer)]) -> 
     parts: Parts = http.app.state.parts
     request = _request(http)
     request.route = PREFIX + http.scope["route"].path
-    return Access(http, parts, await parts.callers.key(request))
+    sender: Sender | None = http.scope.get(SENDER)
+    return Access(http, parts, await parts.callers.key(request) if sender is None else sender.record)
 
 
 def _request(http: HttpRequest) -> Request:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from prepaid.records import StoredMessage
 from prepaid.sessions.chat import Chat
 from prepaid.sessions.session import Session
-from prepaid.sessions.values import as_time
+from prepaid.sessions.values import as_time, from_json
 from prepaid.turns import Answer
 
 __all__ = [
@@ -115,8 +115,8 @@ class ChatData(BaseModel):
         return cls(
             chat=record.chat_no,
             name=record.name,
-            config=chat.kept_config,
-            metadata=chat.metadata,
+            config=from_json(record.config),
+            metadata=from_json(record.metadata),
             tags=list(record.tags),
             max_messages=record.message_max,
             message_count=record.message_count,

@@ -9,11 +9,12 @@ from fastapi import FastAPI
 
 from prepaid.errors import ReportLimitReached
 from prepaid.gateway.asgi import REQUEST, Application, Message, Receive, Request, Scope, Send
-from prepaid.gateway.heavy import announces_much, is_heavy
+from prepaid.gateway.heavy import announces_much
 from prepaid.gateway.limits import Slot, Slots
 from prepaid.gateway.parts import Parts
 from prepaid.gateway.rest import chats, keys, money, pool, reports, requests, sessions
 from prepaid.gateway.rest.access import PREFIX, REPORTS_MAX
+from prepaid.gateway.rest.bodies import SENDER, Sender
 from prepaid.gateway.rest.problems import PROBLEM_RESPONSES, add_handlers
 
 __all__ = ["PREFIX", "create"]
@@ -49,7 +50,7 @@ def create(parts: Parts) -> Application:
 class _Bounded:
     """Reads a request's body before anything else does, within the limits that hold for every body.
 
-    FastAPI parses a body before it asks whose it is, so a stranger's is not read if it may be heavy.
+    FastAPI reads a body before it asks whose it is, so that is asked here: a stranger's is not read.
     """
 
     def __init__(self, app: FastAPI, parts: Parts) -> None:
@@ -58,23 +59,28 @@ class _Bounded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request: Request = scope[REQUEST]
+        if not request.announces_body:
+            await self._app(scope, receive, send)
+            return
+        record = await self._parts.callers.key(request)
         if not announces_much(request):
+            scope[SENDER] = Sender(record, None)
             await self._answer(request, scope, receive, send, None)
             return
-        sender = await self._parts.callers.key(request)
-        with self._parts.slots.taken(sender.key_id) as slot:
+        with self._parts.slots.taken(record.key_id) as slot:
+            scope[SENDER] = Sender(record, slot)
+            slot.owner = record.owner
             self._parts.heavy.make_room(request, slot)
             await self._answer(request, scope, receive, send, slot)
 
     async def _answer(
         self, request: Request, scope: Scope, receive: Receive, send: Send, slot: Slot | None
     ) -> None:
-        body = await request.body(self._parts.settings.gateway.body_bytes_max)
+        limit = self._parts.settings.gateway.rest_body_bytes_max
+        body = await self._parts.heavy.body(request, slot, limit)
         pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive_read() -> Message:
             return pending.pop() if pending else await receive()
 
-        if slot is not None and is_heavy(body):
-            await self._parts.heavy.wait(slot, body)
         await self._app(scope, receive_read, send)

@@ -8,12 +8,15 @@ from fastapi import APIRouter, Path
 from fastapi import Request as HttpRequest
 from fastapi.responses import Response
 
-from prepaid.errors import InvalidRequestError
+from prepaid.errors import InvalidRequestError, ValueTooLarge
+from prepaid.gateway.rest import heavy
 from prepaid.gateway.rest.access import Access, Caller, IdempotencyKey, IfMatch, Lease, unquoted
 from prepaid.gateway.rest.answers import AnswerData, ChatData, MessageData, Page
+from prepaid.gateway.rest.bodies import BodyRoute
 from prepaid.gateway.rest.events import STREAM_RESPONSES, streamed
-from prepaid.gateway.rest.paging import Cursor, Limit, number_of, page_of
+from prepaid.gateway.rest.paging import Cursor, Limit, number_of
 from prepaid.gateway.rest.shapes import ChatConfig, NewChat, Question
+from prepaid.records import StoredMessage
 from prepaid.sessions.agent_config import AgentConfig
 from prepaid.sessions.chat import Chat
 from prepaid.sessions.leased import LeasedSession
@@ -21,7 +24,7 @@ from prepaid.sessions.values import CHATS_MAX
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["chats"])
+router = APIRouter(tags=["chats"], route_class=BodyRoute)
 
 ChatNo = Annotated[int, Path(ge=1, le=CHATS_MAX, description="Its number in the session.", examples=[1])]
 
@@ -53,15 +56,18 @@ async def create_chat(
     return _told(chat, response)
 
 
-@router.get("/sessions/{session_id}/chats")
+@router.get("/sessions/{session_id}/chats", response_model=Page[ChatData])
 async def list_chats(
     caller: Caller, session_id: str, limit: Limit = 50, cursor: Cursor = None, lease: Lease = None
-) -> Page[ChatData]:
+) -> Response:
     """A session's chats, oldest first; of a lease, the taker's."""
     session = caller.session(session_id) if lease is None else caller.talking(session_id, lease)
-    after = number_of(cursor, "chats") or 0
-    chats = [each for each in await session.get_chats() if each.chat_no > after]
-    return Page.model_validate(page_of(chats, limit, "chats", lambda each: each.chat_no, ChatData.of))
+
+    async def fetch(after: int | None, rows: int) -> list[Chat]:
+        return await session.get_chats(after=after or 0, limit=rows)
+
+    after = number_of(cursor, "chats")
+    return await heavy.page(caller, fetch, ChatData.of, lambda each: each.chat_no, after, limit, "chats")
 
 
 @router.get("/sessions/{session_id}/chats/{chat}")
@@ -86,6 +92,8 @@ async def configure_chat(
 ) -> ChatData:
     """Let it answer differently from the next turn on."""
     found = caller.talking(session_id, lease).get_chat(chat)
+    # What is left out is the default model, which answers whoever asks there next.
+    caller.record.limits.check_models((wanted.model or caller.manager.settings.default_model,))
     await found.configure(_as_config(caller, wanted), version=unquoted(if_match), key=key)
     return _told(found, response)
 
@@ -99,7 +107,7 @@ async def switch_to_chat(
     return _told(await session.switch_to_chat(chat, key=key), response)
 
 
-@router.get("/sessions/{session_id}/chats/{chat}/messages")
+@router.get("/sessions/{session_id}/chats/{chat}/messages", response_model=Page[MessageData])
 async def list_messages(
     caller: Caller,
     session_id: str,
@@ -107,15 +115,16 @@ async def list_messages(
     limit: Limit = 50,
     cursor: Cursor = None,
     lease: Lease = None,
-) -> Page[MessageData]:
+) -> Response:
     """A chat's messages, newest first."""
     session = caller.session(session_id) if lease is None else caller.talking(session_id, lease)
+    found = session.get_chat(chat)
+
+    async def fetch(before: int | None, rows: int) -> list[StoredMessage]:
+        return (await found.get_history(limit=rows, before=before))[::-1]
+
     before = number_of(cursor, "messages")
-    found = await session.get_chat(chat).get_history(limit=limit + 1, before=before)
-    newest_first = list(reversed(found))
-    return Page.model_validate(
-        page_of(newest_first, limit, "messages", lambda each: each.seq, MessageData.of)
-    )
+    return await heavy.page(caller, fetch, MessageData.of, lambda each: each.seq, before, limit, "messages")
 
 
 @router.delete("/sessions/{session_id}/chats/{chat}/messages", status_code=204)
@@ -155,6 +164,7 @@ async def send_message(
 def _as_config(caller: Access, wanted: ChatConfig) -> AgentConfig:
     """How the chat answers. Its owner pays for that with any key, so no key names models beyond its own."""
     fallbacks = wanted.fallback_models
+    _check_system_prompt(caller, wanted.system_prompt)
     caller.record.limits.check_models((*([wanted.model] if wanted.model else []), *(fallbacks or ())))
     return AgentConfig(
         current_model=wanted.model,
@@ -163,6 +173,16 @@ def _as_config(caller: Access, wanted: ChatConfig) -> AgentConfig:
         temperature=wanted.temperature,
         max_output_tokens=wanted.max_output_tokens,
     )
+
+
+def _check_system_prompt(caller: Access, text: str) -> None:
+    """Refuse a long one: a chat costs nothing to keep, so anybody could fill the disk with them."""
+    size, limit = (
+        len(text.encode(errors="surrogatepass")),
+        caller.manager.settings.gateway.system_prompt_bytes_max,
+    )
+    if size > limit:
+        raise ValueTooLarge("system_prompt", size, limit, limit_name="system_prompt_bytes_max")
 
 
 def _check_taker(wanted: NewChat) -> None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from prepaid.gateway.rest.access import Access, Caller, IdempotencyKey
 from prepaid.gateway.rest.answers import Page
+from prepaid.gateway.rest.bodies import BodyRoute
 from prepaid.gateway.rest.paging import Cursor, Limit, number_of, page_of
 from prepaid.gateway.rest.shapes import NewKey, Rotation
 from prepaid.records import ApiKeyRecord, KeyKind
@@ -18,7 +19,7 @@ from prepaid.sessions.values import as_time
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["keys"])
+router = APIRouter(tags=["keys"], route_class=BodyRoute)
 
 _ID = "pp_ses_01m7y6qkv88hxy3a7ak1pr.2"
 

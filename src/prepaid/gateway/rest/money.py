@@ -9,13 +9,14 @@ from fastapi import APIRouter
 
 from prepaid.gateway.rest.access import Access, Caller, IdempotencyKey
 from prepaid.gateway.rest.answers import FundedData
+from prepaid.gateway.rest.bodies import BodyRoute
 from prepaid.gateway.rest.shapes import Funding, OwnerFunding
 from prepaid.records import KeyKind
 from prepaid.store.operations import Funded
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["money"])
+router = APIRouter(tags=["money"], route_class=BodyRoute)
 
 
 @router.post("/sessions/{session_id}/fund")

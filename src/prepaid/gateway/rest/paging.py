@@ -12,7 +12,7 @@ from fastapi import Query
 
 from prepaid.errors import InvalidRequestError
 
-__all__ = ["Cursor", "Limit", "after_of", "number_of", "page_of"]
+__all__ = ["Cursor", "Limit", "after_of", "cursor_at", "number_of", "page_of"]
 
 T = TypeVar("T")
 PAGE_MAX: Final = 200
@@ -55,8 +55,10 @@ def page_of(
 ) -> dict[str, Any]:
     """A page of at most ``limit`` of what was found, one more than that where the list goes on."""
     kept = found[:limit]
-    cursor = None
-    if len(found) > limit:
-        place = json.dumps([what, str(last(kept[-1]))]).encode()
-        cursor = base64.urlsafe_b64encode(place).decode()
+    cursor = cursor_at(last(kept[-1]), what) if len(found) > limit else None
     return {"items": [shown(each) for each in kept], "next_cursor": cursor}
+
+
+def cursor_at(place: object, what: str) -> str:
+    """The cursor of a list that goes on after this place."""
+    return base64.urlsafe_b64encode(json.dumps([what, str(place)]).encode()).decode()

@@ -10,13 +10,14 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from prepaid.gateway.rest.access import Caller, IdempotencyKey
+from prepaid.gateway.rest.bodies import BodyRoute
 from prepaid.gateway.rest.shapes import LeaseWanted, PoolOffer
 from prepaid.records import KeyKind
 from prepaid.sessions.leased import LeasedSession
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["pool"])
+router = APIRouter(tags=["pool"], route_class=BodyRoute)
 
 
 class PoolData(BaseModel):

@@ -12,12 +12,13 @@ from pydantic import BaseModel, Field
 
 from prepaid.gateway.rest import heavy
 from prepaid.gateway.rest.access import Access, Caller, IdempotencyKey, IfMatch, unquoted
+from prepaid.gateway.rest.bodies import BodyRoute
 from prepaid.gateway.rest.shapes import ConfigChange
 from prepaid.records import KeyKind
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["reports"])
+router = APIRouter(tags=["reports"], route_class=BodyRoute)
 
 
 class ConfigData(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from datetime import datetime
 from typing import Annotated, Any, Self
 
@@ -12,9 +13,11 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from prepaid.errors import PrepaidError
+from prepaid.gateway.rest import heavy
 from prepaid.gateway.rest.access import PREFIX, Access, Caller, IdempotencyKey
 from prepaid.gateway.rest.answers import Page
-from prepaid.gateway.rest.paging import Cursor, Limit, after_of, page_of
+from prepaid.gateway.rest.bodies import BodyRoute
+from prepaid.gateway.rest.paging import Cursor, Limit, after_of
 from prepaid.gateway.rest.problems import problem_of
 from prepaid.gateway.rest.shapes import BatchWanted, RequestWanted
 from prepaid.records import KeyKind
@@ -25,7 +28,7 @@ from prepaid.sessions.session import Session
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["requests"])
+router = APIRouter(tags=["requests"], route_class=BodyRoute)
 
 Prefer = Annotated[
     str | None,
@@ -112,28 +115,39 @@ async def make_session_request(
 async def make_batch(
     http: HttpRequest, caller: Caller, session_id: str, wanted: BatchWanted, key: IdempotencyKey = None
 ) -> BatchData:
-    """Several requests at once; each succeeds or fails on its own, and has its own part of the key."""
+    """Several requests; each succeeds or fails on its own, and has its own part of the key.
+
+    As many are asked at once as the API key has room for, the others after them.
+    """
     session = caller.spending(session_id)
     asked = [
         _as_request(each, None if key is None else f"{key}.{number}")
         for number, each in enumerate(wanted.requests)
     ]
-    with caller.parts.slots.taken(caller.record.key_id):
-        submit = caller.manager.submit_request
-        outcomes = await asyncio.gather(*(submit(session, each) for each in asked), return_exceptions=True)
+    with caller.parts.slots.taken(caller.record.key_id) as slot:
+        room = asyncio.Semaphore(slot.spread(len(asked)))
+
+        async def submitted(each: AIRequest) -> StoredRequest:
+            async with room:
+                return await caller.manager.submit_request(session, each)
+
+        outcomes = await asyncio.gather(*map(submitted, asked), return_exceptions=True)
     return BatchData(results=[_outcome(http, each) for each in outcomes])
 
 
-@router.get("/sessions/{session_id}/requests")
+@router.get("/sessions/{session_id}/requests", response_model=Page[RequestData])
 async def list_requests(
     caller: Caller, session_id: str, limit: Limit = 50, cursor: Cursor = None
-) -> Page[RequestData]:
+) -> Response:
     """A session's requests, newest first."""
     session = caller.session(session_id)
+
+    async def fetch(before: str | None, rows: int) -> list[StoredRequest]:
+        return caller.manager.get_requests(session, before=before, limit=rows)
+
     before = after_of(cursor, "requests")
-    found = caller.manager.get_requests(session, before=before, limit=limit + 1)
-    return Page.model_validate(
-        page_of(found, limit, "requests", lambda each: each.request_id, RequestData.of)
+    return await heavy.page(
+        caller, fetch, RequestData.of, lambda each: each.request_id, before, limit, "requests"
     )
 
 
@@ -160,7 +174,9 @@ async def _asked(
     prefer: str | None,
 ) -> RequestData:
     if prefer is not None and _ASYNC in {each.strip().lower() for each in prefer.split(",")}:
-        stored = await caller.manager.start_request(session, asked)
+        with ExitStack() as held:  # until it has ended
+            caller.hand_over(held.enter_context(caller.parts.slots.taken(caller.record.key_id)))
+            stored = await caller.manager.start_request(session, asked, held)
         response.status_code = 202
         response.headers["Preference-Applied"] = _ASYNC
     else:

@@ -11,13 +11,15 @@ from fastapi.responses import JSONResponse, Response
 from prepaid.gateway.rest import heavy
 from prepaid.gateway.rest.access import Caller, IdempotencyKey
 from prepaid.gateway.rest.answers import ClosedData, NewSessionData, Page, SessionData
-from prepaid.gateway.rest.paging import Cursor, Limit, after_of, page_of
+from prepaid.gateway.rest.bodies import BodyRoute
+from prepaid.gateway.rest.paging import Cursor, Limit, after_of
 from prepaid.gateway.rest.shapes import NewSession, StartedSession
 from prepaid.records import KeyKind
+from prepaid.sessions.session import Session
 
 __all__ = ["router"]
 
-router = APIRouter(tags=["sessions"])
+router = APIRouter(tags=["sessions"], route_class=BodyRoute)
 
 Status = Literal["active", "paused", "closed", "expired"]
 
@@ -51,7 +53,7 @@ async def start_session(caller: Caller, wanted: StartedSession, key: Idempotency
     return NewSessionData.of(made)
 
 
-@router.get("/sessions")
+@router.get("/sessions", response_model=Page[SessionData])
 async def list_sessions(
     caller: Caller,
     user_id: Annotated[str | None, Query(min_length=1, max_length=256)] = None,
@@ -59,17 +61,20 @@ async def list_sessions(
     tag: Annotated[str | None, Query(min_length=1, max_length=64)] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> Page[SessionData]:
+) -> Response:
     """The caller's sessions, newest first; for the operator everybody's, or a user's."""
     owner = caller.anybody(user_id)
+
+    async def fetch(before: str | None, rows: int) -> list[Session]:
+        if owner is None:
+            return await caller.manager.list_sessions(status=status, tag=tag, limit=rows, before=before)
+        return await caller.manager.get_user_sessions(
+            owner, status=status, tag=tag, limit=rows, before=before
+        )
+
     before = after_of(cursor, "sessions")
-    chosen: dict[str, Any] = {"status": status, "tag": tag, "limit": limit + 1, "before": before}
-    if owner is None:
-        found = await caller.manager.list_sessions(**chosen)
-    else:
-        found = await caller.manager.get_user_sessions(owner, **chosen)
-    return Page.model_validate(
-        page_of(found, limit, "sessions", lambda each: each.session_id, SessionData.of)
+    return await heavy.page(
+        caller, fetch, SessionData.of, lambda each: each.session_id, before, limit, "sessions"
     )
 
 

@@ -189,11 +189,12 @@ class Reads(AuditReads, KeyReads, RequestReads):
         row = self.row(_CHAT + " WHERE session_id = ? AND chat_no = ?", (session_id, chat_no))
         return _chat(row) if row else None
 
-    def chats(self, session_id: str) -> list[ChatRecord]:
-        """A session's chats, oldest first."""
-        return [
-            _chat(row) for row in self.rows(_CHAT + " WHERE session_id = ? ORDER BY chat_no", (session_id,))
-        ]
+    def chats(self, session_id: str, *, after: int = 0, limit: int | None = None) -> list[ChatRecord]:
+        """A session's chats, oldest first: all, or up to ``limit`` after the one with number ``after``."""
+        sql = _CHAT + " WHERE session_id = ? AND chat_no > ? ORDER BY chat_no"
+        if limit is None:
+            return [_chat(row) for row in self.rows(sql, (session_id, after))]
+        return [_chat(row) for row in self.rows(sql + " LIMIT ?", (session_id, after, limit))]
 
     def message_total(self, session_id: str) -> int:
         """How many messages a session's chats have together."""
