@@ -14,7 +14,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from prepaid.config import GatewaySettings
 
@@ -128,6 +128,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_lines = 0
         self._fed_bytes = 0
         self._refusal = HTTPStatus.BAD_REQUEST
+        self._answering: RequestResponseCycle | None = None
 
     @property
     def is_idle(self) -> bool:
@@ -141,8 +142,11 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is closed, by whomever."""
+        """It is closed, by whomever: the request that is being answered hears of it, not only the last one."""
         self._watch.forget(self)
+        if self._answering and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -211,6 +215,10 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.cycle.response_complete and self._phase is _Phase.REPLY:
             self._enter(_Phase.IDLE)
             self._watch.touch(self)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def pause_writing(self) -> None:
         """The client does not read as fast as we write."""
