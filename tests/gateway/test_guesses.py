@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import secrets
+import threading
+from itertools import count
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,6 +72,114 @@ def test_what_worked_goes_on_to_work_until_it_is_none_any_more():
     assert not is_refused(guessing, "192.0.2.1", "pp_good")
     guessing.failed("192.0.2.1", "pp_good")  # revoked
     assert is_refused(guessing, "192.0.2.1", "pp_good")
+
+
+class TestLookUpsOfWhoHasFailedTooOften:
+    """Keys that could be one are looked up on, so many a second: behind an address there may be customers."""
+
+    @staticmethod
+    def failing(*addresses, clock):
+        guessing = Guesses(60, clock)
+        for address in addresses:
+            for _ in range(60):
+                guessing.failed(address, WRONG)
+        return guessing
+
+    @staticmethod
+    def ids():
+        return (f"pp_usr_{number}.1_" + "x" * 32 for number in count())
+
+    @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 150), st.floats(0, 0.2)), max_size=600))
+    def test_they_are_bounded(self, asked):
+        """Of all, of an address beside others, and of one id from there."""
+        clock = Clock()
+        guessing = self.failing("192.0.2.0", "192.0.2.1", "192.0.2.2", "192.0.2.3", clock=clock)
+        seen = {}
+        for host, number, pause in asked:
+            clock.now += pause
+            address = f"192.0.2.{host}"
+            guessing.failed(address, WRONG)  # nothing is forgiven
+            if not is_refused(guessing, address, f"pp_usr_{number}.1_" + "x" * 32):
+                seen.setdefault(int(clock.now), []).append((host, number))
+        for taken in seen.values():
+            assert len(taken) <= 100
+            assert all(taken.count(each) <= 5 for each in taken)
+
+    def test_what_can_be_no_key_is_not_looked_up(self):
+        guessing = self.failing("192.0.2.1", clock=Clock())
+        for key in ("", "pp_new", "pp_op.1_" + "x" * 31, "pp_op.0_" + "x" * 32, "pp_usr_ö.1_" + "x" * 32):
+            assert is_refused(guessing, "192.0.2.1", key)
+
+    def test_who_guesses_one_key_leaves_the_others(self):
+        clock = Clock()
+        guessing = self.failing("192.0.2.1", clock=clock)
+        assert sum(not is_refused(guessing, "192.0.2.1", WRONG) for _ in range(1_000)) == 5
+        assert not is_refused(guessing, "192.0.2.1", next(self.ids()))
+
+    def test_another_address_has_its_share(self):
+        clock = Clock()
+        guessing = self.failing("192.0.2.1", "192.0.2.2", clock=clock)
+        ids = self.ids()
+        for address in ("192.0.2.1", "192.0.2.2"):
+            assert not is_refused(guessing, address, next(ids))
+        clock.now += 1
+        for address in ("192.0.2.1", "192.0.2.2"):
+            guessing.failed(address, WRONG)  # what was forgiven meanwhile
+            assert sum(not is_refused(guessing, address, next(ids)) for _ in range(1_000)) == 50
+
+    def test_it_is_told_when_there_are_more(self):
+        clock = Clock()
+        guessing = Guesses(1, clock)
+        guessing.failed("192.0.2.1", WRONG)
+        while not is_refused(guessing, "192.0.2.1", WRONG):
+            pass
+        with pytest.raises(TooManyFailedKeys) as refused:
+            guessing.check("192.0.2.1", WRONG)
+        assert refused.value.after_seconds == 1
+
+    def test_a_guesser_is_forgiven_as_before(self):
+        """However many look-ups failed beyond the limit."""
+        clock = Clock()
+        guessing = self.failing("192.0.2.1", clock=clock)
+        for _ in range(10_000):
+            guessing.failed("192.0.2.1", WRONG)
+        clock.now += 60
+        assert sum(not is_refused(guessing, "192.0.2.1", "pp_new") for _ in range(3)) == 3
+
+
+@pytest.mark.parametrize("guessed", ["one key", "any key"])
+def test_customers_behind_a_guesser_s_address_are_served_after_a_restart(tmp_path, guessed):
+    """Fifty guesses a second from the address of a proxy; nobody's key has worked in this process yet."""
+
+    def guesses():
+        while True:
+            yield WRONG if guessed == "one key" else f"pp_usr_{secrets.token_hex(8)}.1_" + "x" * 32
+
+    with Gateway(tmp_path) as gateway:
+        keys = [gateway.fund("1 USD", f"user{number}")[1] for number in range(20)]
+        gateway.stop()
+        gateway.start()
+        stop, told = threading.Event(), []
+
+        def guess():
+            with httpx.Client(base_url=gateway.url, timeout=60) as client:
+                for key in guesses():
+                    reply = client.get("/v1/models", headers={"authorization": f"Bearer {key}"})
+                    told.append(reply.status_code)
+                    if stop.wait(0.02):
+                        return
+
+        guesser = threading.Thread(target=guess)
+        guesser.start()
+        try:
+            gateway.wait_until(lambda: len(told) > 80)  # well over the limit, of 60
+            heads = [{"authorization": f"Bearer {key}"} for key in keys * 5]
+            served = [gateway.get("/v1/models", headers=head).status_code for head in heads]
+        finally:
+            stop.set()
+            guesser.join()
+        assert served == [200] * 100
+        assert set(told) <= {401, 429}
 
 
 def test_none_are_counted_where_there_is_no_limit():
