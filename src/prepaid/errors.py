@@ -780,8 +780,8 @@ class ProviderFault(StrEnum):
 class ProviderError(PrepaidError):
     """The provider refused or failed; the request cost its payer nothing.
 
-    The message is in our words, except for what a client needs to correct its request (``fault`` is
-    ``REQUEST``): what a provider says of keys, accounts and addresses is in ``detail`` alone.
+    The message is in our words, also where it says what to correct in a request (``fault`` is ``REQUEST``):
+    what the provider said stands in ``detail`` alone, without secrets and what it repeats of the request.
 
     Attributes:
         status: the provider's HTTP status, where it answered with one.

@@ -62,9 +62,10 @@ def test_both_bodies_name_code_remedy_and_values(kind):
     told, own = problem(error, "req_1"), openai_failure(error)["error"]
     assert told["code"] == own["prepaid"]["code"] == kind.code
     assert told["status"] == status_of(error)
-    assert told["remedy"] == own["prepaid"]["remedy"] == remedy_of(error)
-    assert error.what == told["detail"]
-    assert own["message"] == f"{error.what} {remedy_of(error)}".strip()
+    assert told["remedy"] == own["prepaid"]["remedy"]
+    assert own["message"] == f"{told['detail']} {told['remedy']}".strip()
+    if not issubclass(kind, errors.StoreError):
+        assert (told["detail"], told["remedy"]) == (error.what, remedy_of(error))
     assert {"message", "type", "param", "code"} <= own.keys()
     assert json.loads(to_json(told)) == told
 
@@ -79,6 +80,16 @@ def test_no_remedy_is_for_whoever_writes_python_or_runs_an_upstream(kind):
 def test_a_wait_is_in_the_body_too():
     told = openai_failure(errors.TooManyFailedKeys("failed_keys_per_minute", 60, 1.5))["error"]["prepaid"]
     assert told["after_seconds"] == 1.5
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CLASSES if issubclass(kind, errors.StoreError)])
+def test_where_the_database_is_and_what_it_says_is_for_the_log(kind, caplog):
+    """Spec P12: files, hosts and users."""
+    error = made(kind).reworded("The database /srv/acme.db of user bob@db.acme failed.", "Look at /srv/acme.")
+    vars(error).update(place="/srv/acme.db", why="bob")
+    for told in (problem(error, "req_1"), openai_failure(error)):
+        assert [mark for mark in ("acme", "bob", "/srv") if mark in json.dumps(told)] == []
+    assert "/srv/acme.db of user bob@db.acme" in caplog.text
 
 
 def test_the_page_has_the_table():

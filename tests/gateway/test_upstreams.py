@@ -56,11 +56,11 @@ def ask(gateway, fake):
     fake.reset()
     _, key = gateway.fund(100_000)
 
-    def ask(*, stream=False, model="fast", api="chat/completions", **headers):
+    def ask(*, stream=False, model="fast", api="chat/completions", text="Hi", **headers):
         asked = (
-            {"input": "Hi"}
+            {"input": text}
             if api != "chat/completions"
-            else {"messages": [{"role": "user", "content": "Hi"}]}
+            else {"messages": [{"role": "user", "content": text}]}
         )
         return httpx.post(
             f"{gateway.url}/v1/{api}",
@@ -134,6 +134,43 @@ def test_nor_of_an_error_with_status_200(ask, fake):
     reply = ask()
     assert reply.status_code == 502
     assert [mark for mark in MARKS if mark in reply.text] == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_corrects_a_request_is_told(ask, fake, stream):
+    """Spec P12: in our words, with the numbers and OpenAI's own fields."""
+    words = "This model's maximum context length is 8 tokens. However, you requested 9 tokens. Host gpu-7."
+    told = {"type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded"}
+    fake.next(Behaviour(status=400, error={"error": {"message": words} | told}))
+    reply = ask(stream=stream)
+    error = reply.json()["error"]
+    assert (reply.status_code, {name: error[name] for name in told}) == (400, told)
+    assert "it takes 8 tokens; this has 9." in error["message"]
+    assert "gpu-7" not in reply.text
+
+
+@pytest.mark.parametrize(
+    ("api", "kind"),
+    [("chat/completions", kind) for kind in (400, 500, "stream", "whole")]
+    + [("responses", kind) for kind in (400, 500, "stream")],
+)
+def test_no_prompt_is_in_the_log_because_a_provider_repeats_it(ask, fake, gateway, api, kind):
+    """Spec P12: whatever way it fails."""
+    prompt = f'PIN\n8421\n"tr0ub"\t{api}{kind}'
+    error = {"error": {"message": f"cannot process: {prompt}", "code": "content_filter"}}
+    if kind == "stream":
+        fake.next(Behaviour(raw=[b"data: " + json.dumps(error).encode() + b"\n\n"]))
+    elif kind == "whole":
+        fake.next(Behaviour(raw=json.dumps(error).encode(), content_type="application/json"))
+    else:
+        fake.next(Behaviour(status=kind, error=error))
+    request_id = f"quoted-{kind}-{api[:4]}"
+    assert (
+        ask(stream=kind == "stream", api=api, text=prompt, **{"x-request-id": request_id}).status_code >= 400
+    )
+    lines = [line for line in gateway.records() if line.get("request_id") == request_id]
+    assert [line["logger"] for line in lines].count("prepaid.upstream") == 1
+    assert [mark for mark in ("8421", "tr0ub") if mark in json.dumps(lines)] == []
 
 
 def test_the_operator_reads_all_of_it_but_the_key(ask, fake, gateway):

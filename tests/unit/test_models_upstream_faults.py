@@ -80,7 +80,7 @@ async def test_a_refusal_says_its_status_and_whether_to_retry(ask, status, retry
     with pytest.raises(ProviderError, match=f"status {status}") as caught:
         await ask(behaviour=Behaviour(status=status))
     assert (caught.value.status, caught.value.retryable) == (status, retryable)
-    assert ("refused by the fake" in str(caught.value)) == (status in (400, 422))
+    assert "refused by the fake" not in str(caught.value)
     assert "refused by the fake" in caught.value.detail
     assert type(caught.value) is ProviderError
     assert retry_after(caught.value) is None
@@ -247,7 +247,7 @@ async def test_an_error_inside_a_stream_is_an_error(ask):
         assert caught.value.retryable is retryable
         assert caught.value.may_bill is MayBill.DELIVERED
         assert "overloaded" not in str(caught.value)
-        assert "overloaded" in caught.value.detail
+        assert "(10 characters)" in caught.value.detail, "it may repeat a prompt"
 
 
 @given(

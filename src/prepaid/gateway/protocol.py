@@ -142,7 +142,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is closed, by whomever: the request that is being answered hears of it, not only the last one."""
+        """It is closed, by whomever: the request being answered hears of it, not only the last one."""
         self._watch.forget(self)
         if self._answering and not self._answering.response_complete:
             self._answering.disconnected = True

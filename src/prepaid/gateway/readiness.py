@@ -68,7 +68,7 @@ class Readiness:
             await self._store.ask(lambda reads: reads.settings())
             await self._store.probe()
         except StoreError as error:
-            _logger.warning("not ready: %s", error)
+            _logger.error("not ready: %s", error)  # noqa: TRY400 -- the words say it, and the stack is ours
             self._failure = error
         else:
             self._failure, self._good_at = None, loop.time()

@@ -91,7 +91,8 @@ def parsed(asked: bytes) -> Any:
 
 def _echoes(folded: list[str], texts: list[str]) -> set[int]:
     """Which of the words stand in the texts."""
-    words = [word for text in texts for word in _WORD.findall(_folded(_unescaped(text)))]
+    read = [each for text in texts for each in {_unescaped(text), text}]
+    words = [word for text in read for word in _WORD.findall(_folded(text))]
     known, squeezed = frozenset(words), "".join(words)
     found = {
         at for at, word in enumerate(folded) if word not in _VOCABULARY and _is_echo(word, known, squeezed)
