@@ -26,6 +26,10 @@ _HIDDEN_TIMES: Final = 4
 _HIDDEN_MORE: Final = 100
 """A provider that tells more output than these make of what it showed does not show all of it."""
 
+_OVERSHOOT_TIMES: Final = 2
+_OVERSHOOT_MORE: Final = 1_000
+"""Some providers do not limit reasoning; more output than these make of the limit cannot be."""
+
 _SECRET_LENGTH_MIN: Final = 8
 """A shorter key could be a word of any answer."""
 
@@ -128,15 +132,35 @@ class Attempt:
         """What it comes to; what is available then is known when it is settled."""
         return self.target.receipt(usage, self.limit, self.call.granted)
 
-    def charged(self, usage: Usage) -> Usage:
-        """What of ``usage`` its customer pays: no more output than the limit that the provider was sent."""
-        most = self.limit * self.order.asked.choices
-        if not self.target.counts_tokens or usage.output_tokens <= most:
-            return usage
-        return replace(usage, output_tokens=most)
+    def charged(self, usage: Usage, texts: list[str]) -> Usage:
+        """What of ``usage`` its customer pays.
 
-    def unpaid(self, usage: Usage, models: Iterable[Any], told: Any) -> int:
-        """What the provider bills above what the customer is charged for ``usage``, in base units (spec P2).
+        No more output than the limit that the provider was sent; and of what is far above it, or of input
+        above the provable bound, our own count: that cannot be, whoever bills it (spec P3).
+        """
+        if not self.target.counts_tokens:
+            return usage
+        most = self.limit * self.order.asked.choices
+        into, out = usage.input_tokens, usage.output_tokens
+        if into > self.target.quoted.input_units or out > most * _OVERSHOOT_TIMES + _OVERSHOOT_MORE:
+            counted = self.target.counted(self.order, texts)
+            into = min(into, counted.input_tokens)
+            out = min(out, counted.output_tokens)
+        if (into, out) == (usage.input_tokens, usage.output_tokens) and out <= most:
+            return usage
+        read = min(usage.cache_read_tokens, into)
+        written = min(usage.cache_write_tokens, into - read)
+        return replace(
+            usage,
+            input_tokens=into,
+            output_tokens=min(out, most),
+            cache_read_tokens=read,
+            cache_write_tokens=written,
+            cache_write_1h_tokens=min(usage.cache_write_1h_tokens, written),
+        )
+
+    def unpaid(self, usage: Usage, charged: Usage, models: Iterable[Any], told: Any) -> int:
+        """What the provider bills for ``usage`` above what is ``charged``, in base units (spec P2).
 
         ``models`` are those that it says have answered; the dearest counts. Prices are compared, not names: a
         dated snapshot or a deployment is the same model. Where the provider tells its own cost, that is
@@ -145,12 +169,11 @@ class Attempt:
         target = self.target
         if not target.info.is_billed:
             return 0
-        charged = target.cost(self.charged(usage))
-        dearer = self.dearer_by(models, usage)
-        more = target.cost(usage) - charged + dearer
+        paid = target.cost(charged)
+        more = target.cost(usage) - paid + self.dearer_by(models, usage)
         own_cost = told_cost_micros(told)
         if own_cost is not None and target.is_in_micro_dollars:
-            more = max(more, own_cost - charged)
+            more = max(more, own_cost - paid)
         if more:
             _logger.warning(
                 "upstream %s bills %d base units more for %s than was quoted; it answered as %s",

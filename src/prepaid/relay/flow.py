@@ -126,9 +126,10 @@ class Flow(Attempt):
             self.note_hidden_output(usage, reader.texts, reader.usage)
         return usage
 
-    def settled_unpaid(self, usage: Usage) -> int:
-        """What the provider bills above what is charged for ``usage``, in base units."""
-        return self.unpaid(usage, self._reader.models, self._reader.usage)
+    def settled_charge(self, usage: Usage) -> tuple[Usage, int]:
+        """What of ``usage`` is charged, and what the provider bills above that, in base units."""
+        charged = self.charged(usage, self._reader.texts)
+        return charged, self.unpaid(usage, charged, self._reader.models, self._reader.usage)
 
     def cut_exposure(self) -> int:
         """What the provider may bill of an answer that was cut, because it did not stop by itself.
@@ -154,10 +155,11 @@ class Flow(Attempt):
     def failed_with(self) -> int:
         """What the provider bills for what it told or delivered before its own error, in base units.
 
-        Where it has told nothing, and hid what it made, that is all that was held for it.
+        Where it has told nothing, and may have hidden what it made, that is all that was held for it.
         """
         reader = self._reader
-        if reader.usage is None and (reader.hides_output or (reader.is_answer and not self.has_spoken)):
+        is_shown = self.target.host.hides_output is False and not reader.hides_output
+        if reader.usage is None and reader.is_answer and not (self.has_spoken and is_shown):
             return self.worst
         usage = self.usage_so_far() if reader.usage is None else self.usage_delivered()
         return self.target.cost(usage) + self.dearer_by(reader.models, usage)
@@ -257,7 +259,7 @@ class Flow(Attempt):
 
     def _cut(self) -> bytes:
         self._is_cut = self._is_done = True
-        return self._reader.cut(self.charged(self.usage_so_far()))
+        return self._reader.cut(self.charged(self.usage_so_far(), self._reader.texts))
 
     async def _json(self, data: bytes) -> Body:
         name, values_max = self.target.host.name, self.order.api.reply_values_max

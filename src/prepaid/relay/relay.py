@@ -208,7 +208,7 @@ class AnswerStream:
             await _give_up(call, reason, flow.exposure(reason))
             return
         turn = _turn(self._order, flow.message, flow.answering_ms) if flow.has_spoken else None
-        charged, unpaid = flow.charged(usage), flow.settled_unpaid(usage)
+        charged, unpaid = flow.settled_charge(usage)
         known = flow.target.cost(charged) + unpaid
         exposure = 0 if flow.is_ended_by_leaving else flow.exposure(reason, charged=known)
         try:
@@ -235,14 +235,14 @@ async def _answered(attempt: Attempt) -> Relayed:
     told = reply.get("usage")
     if told is not None:
         attempt.note_hidden_output(usage, texts, told)
-    charged = attempt.charged(usage)
+    charged = attempt.charged(usage, texts)
     relayed = Relayed(content, "application/json", attempt.receipt(charged))
     settled = await call.settle(
         charged,
         quoted=target.quoted,
         turn=_turn(order, order.api.reply_message(reply), attempt.answering_ms),
         response=relayed.kept() if call.is_keyed else None,
-        unpaid=attempt.unpaid(usage, (reply.get("model"),), told),
+        unpaid=attempt.unpaid(usage, charged, (reply.get("model"),), told),
     )
     return relayed.settled(settled.available)
 
@@ -260,7 +260,7 @@ async def _settled_flow(flow: Flow) -> AsyncGenerator[Head | bytes | Receipt]:
             yield piece
     assert head is not None, "a flow begins with its head, or raises"
     usage = flow.settled_usage()
-    charged = flow.charged(usage)
+    charged, unpaid = flow.settled_charge(usage)
     response = None
     if call.is_keyed:
         kept = Relayed(b"".join([*seen, TAIL]), head.content_type, flow.receipt(charged))
@@ -270,7 +270,7 @@ async def _settled_flow(flow: Flow) -> AsyncGenerator[Head | bytes | Receipt]:
         quoted=flow.target.quoted,
         turn=_turn(flow.order, flow.message, flow.answering_ms),
         response=response,
-        unpaid=flow.settled_unpaid(usage),
+        unpaid=unpaid,
         exposure=flow.cut_exposure(),
     )
     call.measure = None
@@ -294,7 +294,8 @@ def _read(attempt: Attempt, content: bytes) -> tuple[Body, list[str], Usage]:
     else:
         reply = event_json(host.name, content)
     error, told = _error_in(reply), reply.get("usage")
-    if not error and type(reply.get(api.reply_field)) is not list:
+    parts = reply.get(api.reply_field)
+    if not error and (type(parts) is not list or not (parts or told)):
         raise ProviderResponseInvalid(f"Upstream {host.name!r} did not answer with {api.reply_field!r}.")
     texts = list(api.reply_texts(reply))
     usage = attempt.usage(told, texts, api.reply_least(reply))
