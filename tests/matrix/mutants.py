@@ -59,7 +59,7 @@ class Mutant:
         path.write_text(text.replace(self.old, self.new), encoding="utf-8")
 
 
-_NOT_OUTPUT = '{"role", "annotations", "citations", "images", "audio", "tool_call_id", "name"}'
+_NOT_OUTPUT = '{"role", "annotations", "citations", "images", "audio", "tool_call_id", "name", "provider"}'
 
 
 def _uncounted(name: str, *cells: str) -> Mutant:
@@ -112,10 +112,8 @@ MUTANTS = (
     Mutant(
         "believes-zero",
         "models/usage.py",
-        """        if count == 0 and self._counted.output_tokens:
-            return False
-        return self._floor <= count and (""",
-        """        return count == 0 or self._floor <= count and (""",
+        "return count >= self._floor and not (count == 0 and self._counted.output_tokens)",
+        "return count == 0 or count >= self._floor",
         (
             "chat-stream-whole-zeros-text-stops-asked",
             "responses-plain-whole-zero_output-text-stops-asked",
@@ -126,8 +124,8 @@ MUTANTS = (
     Mutant(
         "compares-no-model",
         "relay/attempt.py",
-        "more = target.dearer_by(model, usage)",
-        "more = 0",
+        "more = target.cost(usage) - paid + self.dearer_by(models, usage)",
+        "more = target.cost(usage) - paid",
         (
             "chat-plain-whole-proper-text-stops-dearer",
             "responses-stream-whole-proper-text-stops-dearer",
@@ -138,7 +136,7 @@ MUTANTS = (
     Mutant(
         "reads-on-without-end",
         "gateway/openai/relaying.py",
-        "limits.append(loop.call_later(parts.settings.gateway.drain_seconds, task.cancel))",
+        "limit = loop.call_later(parts.settings.gateway.drain_seconds, task.cancel)",
         "pass",
         ("chat-stream-left_endless-proper-text-stops-asked",),
         "e",
@@ -146,7 +144,7 @@ MUTANTS = (
     Mutant(
         "leaves-what-is-hidden",
         "gateway/openai/relaying.py",
-        "if stream.is_to_be_finished:",
+        "if stream.leave():",
         "if False:",
         (
             "chat-stream-left_role-proper-hidden-stops-asked",
@@ -158,7 +156,7 @@ MUTANTS = (
     Mutant(
         "floor-is-an-estimate",
         "relay/attempt.py",
-        "floor = least_output_tokens(sum(map(text_bytes, texts)))",
+        "floor = least_output_tokens(least_characters)",
         'floor = target.host.estimate_tokens("".join(texts))',
         (
             "chat-stream-whole-proper-long_words-stops-asked",
@@ -169,7 +167,7 @@ MUTANTS = (
     Mutant(
         "books-no-exposure",
         "relay/attempt.py",
-        "        return max(self.worst - charged, 0)",
+        "        return exposure(reason, self.worst, charged=charged, delivered=self.delivered)",
         "        return 0",
         (
             "chat-stream-left_middle-proper-text-goes_on-asked",
