@@ -330,9 +330,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _end(self, status: HTTPStatus, message: str = "") -> None:
         """Refuse the request that is arriving, unless a reply is under way, which it would be taken for."""
-        if self._phase is _Phase.BODY and self.cycle.response_complete:
-            self.transport.close()  # it has its answer; another would be taken for the next request's
-        elif not self._is_replying:
+        if not self._is_replying:
             self._refuse(status, message)
         elif self._phase is _Phase.BODY and not self.cycle.response_started and not self.pipeline:
             self._refuse(status, message)
