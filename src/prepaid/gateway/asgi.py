@@ -180,6 +180,16 @@ class Request:
                     f"The request has {names.count(name)} {told} headers.", remedy=f"Send {told} once."
                 )
 
+    def refuse_longer_than(self, limit: int, limit_name: str) -> None:
+        """Refuse a body that says that it is longer than ``limit`` bytes, packed or not, before it is read.
+
+        Raises:
+            ValueTooLarge: it does.
+        """
+        declared = self.header(b"content-length")
+        if declared is not None and declared.isdigit() and int(declared) > limit:
+            raise _too_long(int(declared), limit, "bytes", limit_name)
+
     async def body(
         self,
         limit: int,
@@ -197,9 +207,7 @@ class Request:
             CodingNotSupported, InvalidRequestError: it is packed in a way that is not read here, or wrongly.
             ClientGone: the client hung up, or was too slow.
         """
-        declared = self.header(b"content-length")
-        if declared is not None and declared.isdigit() and int(declared) > limit:
-            raise _too_long(int(declared), limit, "bytes", limit_name)
+        self.refuse_longer_than(limit, limit_name)
         packed = unpacking(self.header(b"content-encoding"), limit, limit_name)
         parts: list[bytes] = []
         size, more = 0, True

@@ -78,7 +78,7 @@ class Heavy:
         Raises:
             InsufficientFunds: there is less than the cheapest request costs, held money included.
             SessionAlreadyClosed, SessionExpired, SessionPaused: it spends nothing now.
-            ConcurrencyLimitReached, BodiesLimitReached, GatewayFull: as ``make_room``.
+            ValueTooLarge, ConcurrencyLimitReached, BodiesLimitReached, GatewayFull: as ``make_room``.
         """
         slot.owner = payer.owner
         if not announces_much(request):
@@ -99,9 +99,11 @@ class Heavy:
         """Make a request with a long body count as several, before it is read.
 
         Raises:
+            ValueTooLarge: it says that it is longer than any body may be, whatever room there is.
             ConcurrencyLimitReached: its key has no room left for it.
             BodiesLimitReached, GatewayFull: there is no room for the bytes that it says it has.
         """
+        request.refuse_longer_than(self._bytes_max, "body_bytes_max")
         length, is_packed = request.header(b"content-length"), request.header(b"content-encoding") is not None
         size = self._bytes_max if length is None or is_packed else int(length)
         slot.grow(size // _BYTES_A_SLOT)
