@@ -15,6 +15,7 @@ from prepaid.errors import (
     CurrencyMismatch,
     HoldResolved,
     InsufficientFunds,
+    ManagerClosed,
     ProviderUsageInvalid,
     StoreBusy,
     StoreCorrupted,
@@ -413,6 +414,54 @@ async def test_a_heartbeat_that_was_cancelled_with_its_loop_is_not_looked_at(ope
         await asyncio.sleep(0)
     await call.abandon()
     desk.check(payer, spent=0)
+
+
+async def test_nothing_is_opened_once_all_is_stopped(desk, payer):
+    assert await desk.meter.stop(1)
+    with pytest.raises(ManagerClosed):
+        await desk.meter.open(payer, QUOTED)
+    assert desk.account(payer).held == 0
+
+
+async def test_what_is_owed_stays_owed_while_the_stores_queue_is_full(desk, payer, monkeypatch):
+    call = await desk.meter.open(payer, QUOTED)
+    submit = desk.store.submit
+
+    def full(operation):
+        if isinstance(operation, Settle | Release):
+            raise StoreBusy("full")
+        return submit(operation)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(desk.store, "submit", full)
+        with pytest.raises(StoreBusy):
+            await call.abandon()
+        await desk.meter.reconcile()
+        assert list(desk.meter.owed) == [call]
+        assert desk.account(payer).held == 100
+    await desk.meter.reconcile()
+    while desk.account(payer).held:  # noqa: ASYNC110 -- the ledger tells nobody
+        await asyncio.sleep(0)
+    assert desk.meter.owed == {}
+    desk.check(payer, spent=0)
+
+
+@pytest.mark.parametrize("is_resolved", [True, False])
+async def test_what_failed_again_is_owed_unless_something_else_settled_it(
+    desk, payer, monkeypatch, is_resolved
+):
+    call = await desk.meter.open(payer, QUOTED)
+    submit, again = desk.store.submit, asyncio.get_running_loop().create_future()
+    work = Release(payer.session_id, call.key)
+    desk.meter.owe(call, work)
+    with monkeypatch.context() as failing:
+        failing.setattr(desk.store, "submit", lambda each: again if each is work else submit(each))
+        await desk.meter.reconcile()
+    assert desk.meter.owed == {}
+    call.is_resolved = is_resolved
+    again.set_exception(StoreBusy("busy"))
+    await asyncio.sleep(0)
+    assert list(desk.meter.owed) == [call] * (not is_resolved)
 
 
 async def test_closing_a_meter_that_never_beat(desk):

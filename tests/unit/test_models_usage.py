@@ -15,6 +15,7 @@ from prepaid.models.usage import (
     UsageFields,
     least_output_tokens,
     read_usage,
+    reasoning_tokens,
     told_cost_micros,
 )
 from prepaid.records import Usage
@@ -427,3 +428,16 @@ def test_the_short_way_is_the_long_way(told, is_whole, floor):
     if plain is not None:
         reader = usage_module._Reader(told, CHAT_USAGE, COUNTED, floor, None)
         assert (plain, reader.odd) == (reader.usage(), [])
+
+
+@pytest.mark.parametrize("details", ["completion_tokens_details", "output_tokens_details"])
+def test_reasoning_is_read_where_it_is_told(details):
+    assert reasoning_tokens({details: {"reasoning_tokens": 7}}) == 7
+    assert reasoning_tokens({details: {"reasoning_tokens": -7}}) == 0
+
+
+def test_cached_tokens_beside_the_input_are_input_too():
+    """Anthropic's names say that they are not part of it."""
+    told = {"prompt_tokens": 2, "completion_tokens": 5, "cache_read_input_tokens": 10}
+    usage = read_usage(told, CHAT_USAGE, COUNTED).usage
+    assert (usage.input_tokens, usage.cache_read_tokens, usage.output_tokens) == (12, 10, 5)

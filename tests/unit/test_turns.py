@@ -1,6 +1,7 @@
 """One question, paid and answered: what is held, what is told to the model, what is captured, what is said."""
 
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
@@ -361,6 +362,17 @@ async def test_fallbacks_that_cannot_answer_are_left_out(desk):
     answer = await desk.turns.answer(asks(payer, *models, tools=(ADD,)))
     assert (answer.model, answer.held) == ("last", 3 + 128)
     assert [model.requests for model in models[1:4]] == [[], [], []]
+
+
+async def test_fallbacks_that_the_key_is_not_for_are_left_out(desk):
+    first, dear, last = (
+        failing(),
+        Scripted(("hi", 1), name="dear", price=DEAR),
+        Scripted(("hi", 1), name="last"),
+    )
+    payer = replace(await desk.payer(10_000), models=(first.info.name, "last"))
+    answer = await desk.turns.answer(asks(payer, first, dear, last))
+    assert (answer.model, answer.held, dear.requests) == ("last", 3 + 128, [])
 
 
 async def test_two_models_of_one_name_are_priced_apart(desk):

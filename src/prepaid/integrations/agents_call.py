@@ -42,7 +42,8 @@ class MeteredCall:
             await self.settle(cast(Any, event).response.usage)
             return
         self.output_bytes += _event_bytes(event)
-        self.paid.usage = self._usage(None)
+        if self.output_bytes:  # the input alone is not charged: an answer may begin and say nothing
+            self.paid.usage = self._usage(None)
         per_unit = 1 if self.paid.quoted.price.unit is Unit.BYTE else _CUT_BYTES_PER_TOKEN
         if self.output_bytes > self.paid.output_limit * per_unit:
             await self.settle_delivered()

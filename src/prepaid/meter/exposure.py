@@ -16,11 +16,8 @@ def exposure(reason: BaseException | None, worst: int, *, charged: int = 0, deli
     """
     most = worst
     if isinstance(reason, ProviderError):
-        match reason.may_bill:
-            case MayBill.NOTHING:
-                return 0
-            case MayBill.DELIVERED:
-                most = min(delivered, worst)
-            case MayBill.UNKNOWN:
-                pass
+        if reason.may_bill is MayBill.NOTHING:
+            return 0
+        if reason.may_bill is MayBill.DELIVERED:
+            most = min(delivered, worst)
     return max(most - charged, 0)

@@ -48,7 +48,6 @@ class Run:
     output_bytes: int = 0
     is_cut: bool = False
     is_settled: bool = False
-    is_asked: bool = False
     _size: int = 0
     _size_max: int = field(init=False)
     _started: float = field(default_factory=time.monotonic)
@@ -87,7 +86,6 @@ class Run:
             asker=self.call.payer.owner,
         )
         finish: Finish | None = None
-        self.is_asked = True
         async with aclosing(guarded(self.offer.model, request)) as events:
             async for event in events:
                 if isinstance(event, Finish):
@@ -109,8 +107,6 @@ class Run:
         Of a model that the app made itself only what it delivered is known, and that it then stops.
         """
         info = self.offer.model.info
-        if not self.is_asked:
-            return 0
         if not info.is_billed:
             return max(self.call.delivered - charged, 0)
         if info.stops_when_left and self.has_spoken and not isinstance(reason, Exception):

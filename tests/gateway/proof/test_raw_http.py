@@ -300,9 +300,8 @@ class TestLargeBodies:
                 connection.sendall(b" " * 4 * MEGABYTE)
         found = set()
         for connection in opened:
-            with contextlib.suppress(ConnectionResetError):
+            with connection, contextlib.suppress(ConnectionResetError):
                 found |= statuses(connection.recv(1_000))
-            connection.close()
         assert found == {408, 429}
 
 

@@ -19,6 +19,8 @@ from providers.fake_openai import Behaviour, FakeOpenAI
 from .api import Api, operator_key, problem
 
 TOML = """
+[gateway]
+failed_keys_per_minute = 0
 [sessions]
 max_sessions_per_user = 1000
 max_active_sessions = 100000
