@@ -120,10 +120,16 @@ def holds(desk, payer):
     )
 
 
+def joined(text):
+    """Both halves of a letter are one."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+
+
 def said(part):
     """A part of a script as callers may hear it."""
     if isinstance(part, ToolCall):
-        return ToolCall(*(SURROGATE.sub("\ufffd", text) for text in (part.id, part.name, part.arguments)))
+        texts = (joined(text) for text in (part.id, part.name, part.arguments))
+        return ToolCall(*(SURROGATE.sub("\ufffd", text) for text in texts))
     return SURROGATE.sub("\ufffd", part)
 
 
@@ -132,7 +138,7 @@ def all_parts(model):
     parts, half = [], ""
     for part in model.scripts[0]:
         if isinstance(part, str):
-            text = (half + part).encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+            text = joined(half + part)
             half = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
             parts.append(text.removesuffix(half))
         elif isinstance(part, ToolCall):
