@@ -11,14 +11,13 @@ from prepaid.errors import InvalidRequestError
 from prepaid.models.codecs.chat_stream import ChatStream
 from prepaid.models.codecs.fields import CHAT_FIELDS, ApiName, look_through
 from prepaid.models.codecs.output import output_of
-from prepaid.models.failures import refused_in_stream
 from prepaid.models.usage import CHAT_USAGE
 from prepaid.records import Api, Message, Role, ToolCall, Usage
+from prepaid.relay.reader import Reader
 from prepaid.relay.wire import (
     REPLY_VALUES_MAX,
     Asked,
     Body,
-    Reader,
     add_image,
     answered,
     count_of,
@@ -145,7 +144,7 @@ class ChatApi:
                 asked.append(Message(Role(role), text, tool_call_id=call_id))
         return tuple(reversed(asked))
 
-    def reader(self, upstream: str, secret: str | None, asked: Asked) -> Reader:
+    def reader(self, upstream: str, secret: str | None, asked: Asked) -> Reader[Any]:
         """A reader of one streamed reply."""
         return ChatReader(upstream, secret, asked)
 
@@ -154,46 +153,18 @@ class ChatApi:
         return b"data: " + to_json(error) + b"\n\n"
 
 
-class ChatReader:
+class ChatReader(Reader[ChatStream]):
     """Follows the chunks of one streamed answer."""
 
     def __init__(self, upstream: str, secret: str | None, asked: Asked) -> None:
-        self.texts: list[str] = []
-        self._upstream = upstream
-        self._secret = secret
+        super().__init__(upstream, secret, ChatStream(asked.choices))
         self._asked = asked
-        self._answer = ChatStream(asked.choices)
         self._last: Body = {}
-
-    @property
-    def usage(self) -> Any:
-        """As the upstream told it last."""
-        return self._answer.usage
-
-    @property
-    def models(self) -> list[str]:
-        """Which models have answered, as the upstream says."""
-        return self._answer.models
 
     @property
     def is_answer(self) -> bool:
         """There was a choice."""
         return self._answer.is_answer
-
-    @property
-    def least_characters(self) -> int:
-        """Of output in fields that are known to hold nothing else."""
-        return self._answer.least_characters
-
-    @property
-    def is_ended(self) -> bool:
-        """Every choice has its reason."""
-        return self._answer.is_ended
-
-    @property
-    def hides_output(self) -> bool:
-        """Reasoning came that cannot be read."""
-        return self._answer.hides_output
 
     def see(self, event: Body) -> tuple[str, bool]:
         """The output in a chunk, and whether the client gets it: not its usage, unless it asked for that."""
@@ -201,7 +172,7 @@ class ChatReader:
         if text:
             self.texts.append(text)
         if self._answer.error:
-            raise refused_in_stream(self._upstream, self._answer.error, self._secret)
+            raise self._failed_with(self._answer.error)
         self._last = event
         if event.get("choices"):
             return text, True

@@ -9,7 +9,8 @@ from prepaid.errors import InvalidRequestError
 from prepaid.models.codecs.fields import EMBEDDINGS_FIELDS, ApiName, look_through
 from prepaid.models.usage import UsageFields
 from prepaid.records import Api, Message, Role
-from prepaid.relay.wire import Asked, Body, Reader, model_of
+from prepaid.relay.reader import Reader
+from prepaid.relay.wire import Asked, Body, model_of
 
 __all__ = ["EMBEDDINGS"]
 
@@ -67,7 +68,7 @@ class EmbeddingsApi:
         """Nothing that a chat keeps."""
         raise InvalidRequestError(f"{self.path} is no part of a chat.", remedy="Leave X-Prepaid-Chat out.")
 
-    def reader(self, upstream: str, secret: str | None, asked: Asked) -> Reader:  # noqa: ARG002 -- as above
+    def reader(self, upstream: str, secret: str | None, asked: Asked) -> Reader[Any]:  # noqa: ARG002 -- as above
         """There are no streams here."""
         raise AssertionError(f"{upstream} was asked for a stream of embeddings")
 

@@ -12,14 +12,13 @@ from prepaid.errors import InvalidRequestError
 from prepaid.models.codecs.chat_stream import whole_text
 from prepaid.models.codecs.fields import RESPONSES_FIELDS, ApiName, look_through
 from prepaid.models.codecs.responses_stream import ResponsesStream, item_output
-from prepaid.models.failures import refused_in_stream
 from prepaid.models.usage import RESPONSES_USAGE
 from prepaid.records import Api, Message, Role, ToolCall, Usage
+from prepaid.relay.reader import Reader
 from prepaid.relay.wire import (
     REPLY_VALUES_MAX,
     Asked,
     Body,
-    Reader,
     add_image,
     answered,
     count_of,
@@ -130,7 +129,7 @@ class ResponsesApi:
                 asked.append(Message(Role.USER, "".join(texts_of(item.get("content")))))
         return tuple(reversed(asked))
 
-    def reader(self, upstream: str, secret: str | None, asked: Asked) -> Reader:  # noqa: ARG002 -- usage is always told
+    def reader(self, upstream: str, secret: str | None, asked: Asked) -> Reader[Any]:  # noqa: ARG002 -- usage is always told
         """A reader of one streamed reply."""
         return ResponsesReader(upstream, secret)
 
@@ -143,45 +142,17 @@ class ResponsesApi:
         return b"event: error\ndata: " + to_json({**event, "error": told}) + b"\n\n"
 
 
-class ResponsesReader:
+class ResponsesReader(Reader[ResponsesStream]):
     """Follows the events of one streamed response."""
 
     def __init__(self, upstream: str, secret: str | None) -> None:
-        self.texts: list[str] = []
-        self._upstream = upstream
-        self._secret = secret
-        self._answer = ResponsesStream()
+        super().__init__(upstream, secret, ResponsesStream())
         self._name = ""
-
-    @property
-    def usage(self) -> Any:
-        """As the upstream told it last."""
-        return self._answer.usage
-
-    @property
-    def models(self) -> list[str]:
-        """Which models have answered, as the upstream says."""
-        return self._answer.models
 
     @property
     def is_answer(self) -> bool:
         """There was a response."""
         return bool(self._answer.response) or self.least_characters > 0
-
-    @property
-    def least_characters(self) -> int:
-        """Of output in fields that are known to hold nothing else."""
-        return self._answer.least_characters
-
-    @property
-    def is_ended(self) -> bool:
-        """The upstream has told the whole response."""
-        return self._answer.is_ended
-
-    @property
-    def hides_output(self) -> bool:
-        """Reasoning came that cannot be read."""
-        return self._answer.hides_output
 
     def see(self, event: Body) -> tuple[str, bool]:
         """The output in an event; the client gets those of responses, but for the upstream's own errors."""
@@ -193,7 +164,7 @@ class ResponsesReader:
         response = event.get("response")
         failure = event.get("error") or (response.get("error") if type(response) is dict else None)
         if failure or kind == "error":
-            raise refused_in_stream(self._upstream, failure or event, self._secret)
+            raise self._failed_with(failure or event)
         return text, bool(self._name)
 
     def written(self, data: bytes) -> bytes:

@@ -12,14 +12,14 @@ from prepaid.errors import InvalidRequestError, ProviderResponseInvalid
 from prepaid.models.codecs.fields import ApiName
 from prepaid.models.codecs.shapes import Misshapen, Uncovered
 from prepaid.models.usage import UsageFields
-from prepaid.records import Api, Message, Usage
+from prepaid.records import Api, Message
+from prepaid.relay.reader import Reader
 
 __all__ = [
     "REPLY_VALUES_MAX",
     "Asked",
     "Body",
     "Picture",
-    "Reader",
     "WireApi",
     "add_image",
     "answered",
@@ -80,54 +80,6 @@ class Asked:
     """Its fields that not every model's upstream may be sent (``codecs.dialects``)."""
 
 
-class Reader(Protocol):
-    """Follows one streamed answer."""
-
-    texts: list[str]
-    """All output so far, visible reasoning and tools' arguments included."""
-
-    @property
-    def usage(self) -> Any:
-        """As the upstream told it last; ``None`` where it has not."""
-
-    @property
-    def models(self) -> list[str]:
-        """Which models have answered, as the upstream says."""
-
-    @property
-    def is_answer(self) -> bool:
-        """Whether there was any part of an answer of this API."""
-
-    @property
-    def least_characters(self) -> int:
-        """Of output in fields that are known to hold nothing else."""
-
-    @property
-    def is_ended(self) -> bool:
-        """Whether the upstream has said how the answer ends; only usage may still come."""
-
-    @property
-    def hides_output(self) -> bool:
-        """Whether there was output that cannot be read, such as encrypted reasoning."""
-
-    def see(self, event: Body) -> tuple[str, bool]:
-        """The output in an event, and whether the client gets the event.
-
-        Raises:
-            ProviderError: it is the upstream's own error.
-            ProviderResponseInvalid: it is not an event of this API.
-        """
-
-    def written(self, data: bytes) -> bytes:
-        """The event that was seen last, as the client gets it: its data, and nothing else of it."""
-
-    def cut(self, usage: Usage) -> bytes:
-        """The events that end an answer at its limit."""
-
-    def message(self) -> Message:
-        """The answer, to be kept in a chat."""
-
-
 class WireApi(Protocol):
     """One API: where it is, what a request asks for, what a reply says."""
 
@@ -165,7 +117,7 @@ class WireApi(Protocol):
     def question(self, body: Body) -> tuple[Message, ...]:
         """What is new since the last answer: the messages that a turn begins with."""
 
-    def reader(self, upstream: str, secret: str | None, asked: Asked) -> Reader:
+    def reader(self, upstream: str, secret: str | None, asked: Asked) -> Reader[Any]:
         """A reader of one streamed reply."""
 
     def failure(self, error: Mapping[str, Any]) -> bytes:
