@@ -31,6 +31,22 @@ FUNDED = 10_000
 QUESTION = "one two three"
 
 
+class Lingers(Scripted):
+    """Takes as long to be closed as ``leaving`` says."""
+
+    def __init__(self, script):
+        super().__init__(script)
+        self.leaving = Pause()
+
+    async def stream(self, request):
+        try:
+            async for event in super().stream(request):
+                yield event
+        finally:
+            self.leaving.reached.set()
+            await self.leaving.go.wait()
+
+
 @pytest.fixture
 def pause():
     return Pause()
@@ -172,28 +188,18 @@ class TestStreams:
 
     async def test_a_reader_is_closing_it(self, manager_on, tmp_path, clock):
         """A shutdown waits for a close that has begun, and does not close a second time."""
-        leaving = Pause()
-
-        class Lingers(Scripted):
-            async def stream(self, request):
-                try:
-                    async for event in super().stream(request):
-                        yield event
-                finally:
-                    leaving.reached.set()
-                    await leaving.go.wait()
-
-        manager = manager_on(Lingers(["Hello", " world", " and more", END]))
+        model = Lingers(["Hello", " world", " and more", END])
+        manager = manager_on(model)
         session = await manager.create_session("ann", FUNDED)
         events = session.stream_message(QUESTION)
         await anext(events)
         await anext(events)
         closing = asyncio.ensure_future(events.aclose())
-        await leaving.reached.wait()
+        await model.leaving.reached.wait()
         down = asyncio.ensure_future(manager.shutdown())
         await asyncio.sleep(0.02)
         assert not down.done()
-        leaving.go.set()
+        model.leaving.go.set()
         await asyncio.gather(closing, down)
         await assert_paid_and_saved(tmp_path, clock, *SAID, spent=COST)
 
@@ -322,24 +328,14 @@ class TestRequests:
         await assert_paid_and_saved(tmp_path, clock, *SAID, spent=COST)
 
     async def test_a_cancellation_behind_the_shutdown_stays_one(self, manager_on, tmp_path, clock):
-        leaving = Pause()
-
-        class Lingers(Scripted):
-            async def stream(self, request):
-                try:
-                    async for event in super().stream(request):
-                        yield event
-                finally:
-                    leaving.reached.set()
-                    await leaving.go.wait()
-
         pause = Pause()
-        manager = manager_on(Lingers(["Hello", " world", pause, END]))
+        model = Lingers(["Hello", " world", pause, END])
+        manager = manager_on(model)
         session = await manager.create_session("ann", FUNDED)
         asking = asyncio.ensure_future(session.send_message(QUESTION))
         await pause.reached.wait()
         down = asyncio.ensure_future(manager.shutdown())
-        await leaving.reached.wait()
+        await model.leaving.reached.wait()
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
