@@ -1,4 +1,4 @@
-"""Compressed request bodies (``Content-Encoding``): unpacked piece by piece, within bounds."""
+"""Compressed request bodies (``Content-Encoding``): unpacked within bounds."""
 
 from __future__ import annotations
 
@@ -46,36 +46,24 @@ class Unpacking:
         self._coding = coding
         self._limit_name = limit_name
         self._limit = limit
-        self._size = 0
         self._stream = _gzip() if coding in _GZIP else _zstd()
 
     def whole(self, data: bytes) -> bytes:
-        """What comes of all of it at once. Raises what ``feed`` and ``end`` do."""
-        content = self.feed(data)
-        self.end()
-        return content
-
-    def feed(self, data: bytes) -> bytes:
-        """Unpack the next piece. It may take long: run it in a thread.
+        """Unpack the whole body, once. It may take long: run it in a thread.
 
         Raises:
             ValueTooLarge: there is more than ``limit``; the rest was not unpacked.
-            InvalidRequestError: it is not in this coding, or goes on after its end.
+            InvalidRequestError: it is not in this coding, goes on after its end, or ends too early.
         """
-        if not data:
-            return b""
-        if self._stream.eof:
-            raise self._malformed("it goes on after its end")
         try:
             # One byte more than there may be tells whether there is one.
-            piece = self._stream.decompress(data, self._limit - self._size + 1)
+            content = self._stream.decompress(data, self._limit + 1)
         except (zlib.error, ZstdError) as error:
             raise self._malformed(str(error)) from None
-        self._size += len(piece)
-        if self._size > self._limit:
+        if len(content) > self._limit:
             raise ValueTooLarge(
                 "The unpacked request body",
-                self._size,
+                len(content),
                 self._limit,
                 "bytes or more",
                 limit_name=self._limit_name,
@@ -83,16 +71,9 @@ class Unpacking:
             )
         if self._stream.unused_data:
             raise self._malformed("it goes on after its end")
-        return piece
-
-    def end(self) -> None:
-        """Check, after the last piece, that the body is complete.
-
-        Raises:
-            InvalidRequestError: it is not.
-        """
         if not self._stream.eof:
             raise self._malformed("it ends too early")
+        return content
 
     def _malformed(self, why: str) -> InvalidRequestError:
         return InvalidRequestError(
