@@ -290,7 +290,7 @@ def test_no_answer_makes_the_reader_crash(api, reply):
 
     asked = {"messages": [{"role": "user"}]} if api is CHAT else {"input": "a"}
     order = Order.read(api, NOBODY, json.dumps({"model": "m", **asked}).encode())
-    reader = api.reader("up", None, order.asked)
+    reader = api.reader("up", order.asked)
     try:
         assert all(isinstance(text, str) for text in api.reply_texts(reply))
         api.reply_message(reply)

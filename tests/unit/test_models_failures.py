@@ -272,7 +272,7 @@ def test_no_body_makes_it_crash(raw, status):
 @pytest.mark.parametrize("words", [*ABOUT_US, *PLACES, *SAID])
 @pytest.mark.parametrize("code", [400, 401, 429, 500, "x", None, "context_length_exceeded"])
 def test_an_error_in_a_stream_is_told_in_our_words(code, words):
-    error = refused_in_stream("up", {"message": words, "code": code, "type": words}, SECRET)
+    error = refused_in_stream("up", {"message": words, "code": code, "type": words})
     assert words not in shown(error)
     assert SECRET not in error.detail
     assert ("context_length_exceeded" in str(error)) == (code == "context_length_exceeded")
@@ -318,15 +318,12 @@ def test_a_key_at_the_edge_of_what_is_logged_is_masked():
         )
 
 
-def test_an_error_in_a_stream_has_words_in_the_log_only_beside_its_request():
+def test_an_error_in_a_stream_has_no_words_in_the_log():
     error = {"message": f"{SECRET} at {BASE}?sig=s1gnature: PIN 8421", "code": "8421", "type": "server_error"}
-    detail = refused_in_stream("up", error, SECRET).detail
+    detail = refused_in_stream("up", error).detail
     assert detail == f"an error inside its answer, type server_error: ({len(error['message'])} characters)"
-    asked = json.dumps({"input": "PIN\n8421"}).encode()
-    known = refused_in_stream("up", error, Hidden(SECRET, f"{BASE}?sig=s1gnature"), asked).detail
-    assert "gpu-box-7" in known
     for mark in (SECRET, "s1gnature", "8421", "PIN"):
-        assert mark not in known
+        assert mark not in detail
 
 
 class TestSettings:

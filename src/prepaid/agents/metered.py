@@ -40,19 +40,18 @@ from prepaid.meter import Meter, PaidCall, Payer
 from prepaid.models.apis import AGENTS_FIELDS, check_apis, check_extra
 from prepaid.models.catalogue import Catalogue
 from prepaid.models.codecs.dialects import DIALECTS
-from prepaid.models.measure import request_bytes, text_bytes
+from prepaid.models.measure import (
+    CUT_BYTES_PER_TOKEN,
+    TOKENS_FOR_TOOLS,
+    likely_usage,
+    request_bytes,
+    text_bytes,
+)
 from prepaid.models.price_book import shipped_book
 from prepaid.models.usage import RESPONSES_USAGE, least_output_tokens, read_usage
 from prepaid.records import ALL_CHAT_APIS, ModelInfo, Unit, Usage
 
 __all__ = ["MeteredModel", "model_info"]
-
-TOKENS_FOR_TOOLS: Final = 1_024
-"""The hidden prompt that some providers add when a request has tools, at most."""
-
-BYTES_PER_TOKEN_LIKELY: Final = 4
-CUT_BYTES_PER_TOKEN: Final = 6
-"""A stream with more bytes than this per token of its limit is cut, as in ``turns``."""
 
 CONTEXT_TOKENS_DEFAULT: Final = 128_000
 
@@ -230,13 +229,7 @@ class _Call:
 
     def usage_of(self, told: RequestUsage, *, is_whole: bool) -> Usage:
         """What is billed: what is told, repaired where it cannot be; of a part, our count at least."""
-        likely = -(-self.output_bytes // BYTES_PER_TOKEN_LIKELY)
-        counted = Usage(
-            input_tokens=-(-self.input_bytes // BYTES_PER_TOKEN_LIKELY),
-            output_tokens=min(likely, self.paid.output_limit),
-            input_bytes=self.input_bytes,
-            output_bytes=self.output_bytes,
-        )
+        counted = likely_usage(self.input_bytes, self.output_bytes, self.paid.output_limit)
         counts = {
             "input_tokens": told.input_tokens,
             "output_tokens": told.output_tokens,

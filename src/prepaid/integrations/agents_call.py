@@ -11,15 +11,11 @@ from openai.types.responses import ResponseUsage
 
 from prepaid.errors import ProviderStreamBroken
 from prepaid.meter import PaidCall
-from prepaid.models.measure import text_bytes
+from prepaid.models.measure import CUT_BYTES_PER_TOKEN, likely_usage, text_bytes
 from prepaid.models.usage import RESPONSES_USAGE, least_output_tokens, read_usage
 from prepaid.records import Unit, Usage
 
 __all__ = ["MeteredCall", "item_bytes"]
-
-_BYTES_PER_TOKEN_LIKELY: Final = 4
-_CUT_BYTES_PER_TOKEN: Final = 6
-"""A stream with more bytes than this per token of its limit is cut, as in ``turns``."""
 
 _LAST: Final = ("response.completed", "response.incomplete")
 
@@ -44,7 +40,7 @@ class MeteredCall:
         self.output_bytes += _event_bytes(event)
         if self.output_bytes:  # the input alone is not charged: an answer may begin and say nothing
             self.paid.usage = self._usage(None)
-        per_unit = 1 if self.paid.quoted.price.unit is Unit.BYTE else _CUT_BYTES_PER_TOKEN
+        per_unit = 1 if self.paid.quoted.price.unit is Unit.BYTE else CUT_BYTES_PER_TOKEN
         if self.output_bytes > self.paid.output_limit * per_unit:
             await self.settle_delivered()
             raise ProviderStreamBroken(
@@ -62,12 +58,7 @@ class MeteredCall:
         await self.paid.settle(self._usage(told))
 
     def _usage(self, told: AgentUsage | ResponseUsage | None) -> Usage:
-        counted = Usage(
-            input_tokens=-(-self.input_bytes // _BYTES_PER_TOKEN_LIKELY),
-            output_tokens=min(-(-self.output_bytes // _BYTES_PER_TOKEN_LIKELY), self.paid.output_limit),
-            input_bytes=self.input_bytes,
-            output_bytes=self.output_bytes,
-        )
+        counted = likely_usage(self.input_bytes, self.output_bytes, self.paid.output_limit)
         if told is None:
             return counted
         details = told.input_tokens_details

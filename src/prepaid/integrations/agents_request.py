@@ -16,14 +16,12 @@ from agents.items import TResponseInputItem
 
 from prepaid.errors import ApiNotSupported
 from prepaid.models.apis import AGENTS_FIELDS, check_apis, check_extra
-from prepaid.models.measure import request_bytes, text_bytes
+from prepaid.models.measure import TOKENS_FOR_TOOLS, request_bytes, text_bytes
 from prepaid.records import ChatRequest, Message, ModelInfo, Role, Tool, ToolCall
 
 __all__ = ["input_tokens_max", "to_request"]
 
 TOKENS_PER_MESSAGE: Final = 16
-TOKENS_FOR_TOOLS: Final = 1_024
-"""The hidden prompt that some providers add when a request has tools, at most."""
 
 _TEXTS: Final = {
     "input_text": "text",

@@ -130,14 +130,11 @@ def refused(
     return with_retry(made, retryable=is_retryable(status) and not is_quota, after_seconds=after_seconds)
 
 
-def refused_in_stream(
-    upstream: str, error: Any, secret: Hidden | str | None, asked: bytes | None = None
-) -> ProviderError:
+def refused_in_stream(upstream: str, error: Any) -> ProviderError:
     """The error for one that came inside an answer, after status 200; some put the real status in its code.
 
-    Its message goes to the log only, since by then there is no telling what it is about; and not even there
-    unless ``asked``, the request's body, is known: it may repeat a prompt. ``secret`` is what must not be
-    logged, best with all that the base URL has.
+    Its message goes nowhere, not even to the log: by then there is no telling what it is about, and it may
+    repeat a prompt. Known codes, its type and its length do.
     """
     fields = error if isinstance(error, dict) else {}
     code = fields.get("code")
@@ -154,9 +151,9 @@ def refused_in_stream(
     made.may_bill = MayBill.DELIVERED
     with_retry(made, retryable=is_retryable(status) and kind.fault is not ProviderFault.QUOTA)
     words = _reason(json.dumps({"error": error}, default=str).encode())
-    hidden = secret if isinstance(secret, Hidden) else Hidden(secret)
     number = f", code {code}" if type(code) is int and abs(code) < _NUMBER_MAX else ""
-    made.detail = f"an error inside its answer{number}{_logged(fields, words, hidden, asked)}"
+    names = "".join(f", {name} {text}" for name, text in named.items() if text in _LOGGED_CODES)
+    made.detail = f"an error inside its answer{number}{names}: ({len(words)} characters)"
     log_failure(upstream, made)
     return made
 
@@ -251,12 +248,9 @@ def _the_requests_fault(upstream: str, status: int, about: Explained) -> Provide
     return error
 
 
-def _logged(error: dict[str, Any], words: str, hidden: Hidden, asked: bytes | None) -> str:
+def _logged(error: dict[str, Any], words: str, hidden: Hidden, asked: bytes) -> str:
     """Code, type and words of a provider's error, as far as they are no secret and no prompt."""
     named = {name: text for name in ("code", "type") if isinstance(text := error.get(name), str)}
-    if asked is None:
-        names = "".join(f", {name} {text}" for name, text in named.items() if text in _LOGGED_CODES)
-        return f"{names}: ({len(words)} characters)"
     names = "".join(
         f", {name} {without_echoes(hidden.masked(text), asked)}"
         for name, text in named.items()

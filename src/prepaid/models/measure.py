@@ -6,11 +6,30 @@ import json
 import re
 from typing import Final
 
-from prepaid.records import ChatRequest, ModelEvent, TextDelta, ToolCall
+from prepaid.records import ChatRequest, ModelEvent, TextDelta, ToolCall, Usage
 
-__all__ = ["BYTES_PER_TOKEN_LIKELY", "event_bytes", "likely_tokens", "request_bytes", "text_bytes"]
+__all__ = [
+    "BYTES_PER_TOKEN_LIKELY",
+    "CUT_BYTES_PER_TOKEN",
+    "TOKENS_FOR_TOOLS",
+    "TOKENS_PER_MESSAGE",
+    "event_bytes",
+    "likely_tokens",
+    "likely_usage",
+    "request_bytes",
+    "text_bytes",
+]
 
 BYTES_PER_TOKEN_LIKELY: Final = 4
+
+CUT_BYTES_PER_TOKEN: Final = 6
+"""A stream of others' models with more bytes than this per token of its limit is cut, as in ``turns``."""
+
+TOKENS_PER_MESSAGE: Final = 8
+"""Role markers and separators that a provider's chat template puts around each message, at most."""
+
+TOKENS_FOR_TOOLS: Final = 1_024
+"""The hidden prompt that some providers add when a request has tools, at most."""
 _SAMPLED_CHARACTERS: Final = 262_144
 _SAMPLES: Final = 16
 _SAMPLE_CHARACTERS: Final = 8_192
@@ -47,6 +66,17 @@ def likely_tokens(text: str) -> int:
         rest = text_bytes(text) - len(plain) - 2 * letters - 3 * syllables
         by_words += -(-letters // 4) - (-syllables // 2) - (-rest // BYTES_PER_TOKEN_LIKELY)
     return min(by_bytes, by_words)
+
+
+def likely_usage(input_bytes: int, output_bytes: int, output_tokens_max: int | None = None) -> Usage:
+    """What so many bytes likely are, the output at most ``output_tokens_max``."""
+    output_tokens = -(-output_bytes // BYTES_PER_TOKEN_LIKELY)
+    return Usage(
+        input_tokens=-(-input_bytes // BYTES_PER_TOKEN_LIKELY),
+        output_tokens=output_tokens if output_tokens_max is None else min(output_tokens, output_tokens_max),
+        input_bytes=input_bytes,
+        output_bytes=output_bytes,
+    )
 
 
 def text_bytes(text: str) -> int:

@@ -14,9 +14,11 @@ from typing import Any, Final
 from prepaid.errors import ProviderResponseInvalid, ProviderStreamBroken, ProviderTimeout
 from prepaid.models.events import EventBytes, check_event_stream
 from prepaid.models.measure import (
-    BYTES_PER_TOKEN_LIKELY,
+    TOKENS_FOR_TOOLS,
+    TOKENS_PER_MESSAGE,
     event_bytes,
     likely_tokens,
+    likely_usage,
     request_bytes,
     text_bytes,
 )
@@ -29,12 +31,6 @@ __all__ = ["OpenAICompatibleModel"]
 
 _log: Final = logging.getLogger(__name__)
 _DONE: Final = b"[DONE]"
-
-TOKENS_PER_MESSAGE: Final = 8
-"""Role markers and separators that a provider's chat template puts around each message, at most."""
-
-TOKENS_FOR_TOOLS: Final = 1_024
-"""The hidden prompt that some providers add when a request has tools, at most."""
 
 
 class OpenAICompatibleModel:
@@ -66,7 +62,7 @@ class OpenAICompatibleModel:
         Raises:
             ProviderError: refused, timed out, broken off, or not what the protocol says.
         """
-        answer = Answer(self._upstream.name, self._upstream.secret)
+        answer = Answer(self._upstream.name)
         output_bytes = 0
         async with aclosing(self._deltas(request, answer)) as deltas:
             async for delta in deltas:
@@ -82,12 +78,7 @@ class OpenAICompatibleModel:
     def _usage(self, told: Any, request: ChatRequest, output_bytes: int) -> Usage | None:
         """What was told, repaired; ``None`` where nothing was told that can be."""
         input_bytes = request_bytes(request)
-        counted = Usage(
-            input_tokens=-(-input_bytes // BYTES_PER_TOKEN_LIKELY),
-            output_tokens=-(-output_bytes // BYTES_PER_TOKEN_LIKELY),
-            input_bytes=input_bytes,
-            output_bytes=output_bytes,
-        )
+        counted = likely_usage(input_bytes, output_bytes)
         floor = least_output_tokens(output_bytes)
         read = read_usage(told, CHAT_USAGE, counted, floor_output_tokens=floor)
         if read.repaired and told is not None:

@@ -96,9 +96,8 @@ class _Chunk(BaseModel):
 class Answer:
     """Puts the chunks of one streamed answer together."""
 
-    def __init__(self, upstream: str, secret: str | None = None) -> None:
+    def __init__(self, upstream: str) -> None:
         self._upstream = upstream
-        self._secret = secret
         self._calls: dict[int, list[str]] = {}
         self.usage: Any = None
         """As the provider told it last; ``None`` where it has not."""
@@ -125,7 +124,7 @@ class Answer:
                 f"Upstream {self._upstream!r} sent a malformed chunk: {place}: {found['msg']}."
             ) from None
         if chunk.error is not None:
-            raise refused_in_stream(self._upstream, chunk.error, self._secret)
+            raise refused_in_stream(self._upstream, chunk.error)
         if chunk.usage is not None:
             self.usage = chunk.usage
         for choice in chunk.choices:

@@ -10,9 +10,9 @@ from pydantic_core import to_json
 from prepaid.errors import InvalidRequestError
 from prepaid.models.codecs.chat_stream import ChatStream
 from prepaid.models.codecs.fields import CHAT_FIELDS, ApiName, look_through
-from prepaid.models.codecs.output import output_of
+from prepaid.models.codecs.output import output_of, texts_of
 from prepaid.models.usage import CHAT_USAGE
-from prepaid.records import Api, Message, Role, ToolCall, Usage
+from prepaid.records import Api, Message, Role, Usage
 from prepaid.relay.reader import Reader
 from prepaid.relay.wire import (
     REPLY_VALUES_MAX,
@@ -29,7 +29,6 @@ from prepaid.relay.wire import (
     objects_of,
     schema_texts,
     texts_as_sent,
-    texts_of,
     tool_texts,
 )
 
@@ -144,9 +143,9 @@ class ChatApi:
                 asked.append(Message(Role(role), text, tool_call_id=call_id))
         return tuple(reversed(asked))
 
-    def reader(self, upstream: str, secret: str | None, asked: Asked) -> Reader[Any]:
+    def reader(self, upstream: str, asked: Asked) -> Reader[Any]:
         """A reader of one streamed reply."""
-        return ChatReader(upstream, secret, asked)
+        return ChatReader(upstream, asked)
 
     def failure(self, error: Mapping[str, Any]) -> bytes:
         """As OpenAI's clients expect it."""
@@ -156,8 +155,8 @@ class ChatApi:
 class ChatReader(Reader[ChatStream]):
     """Follows the chunks of one streamed answer."""
 
-    def __init__(self, upstream: str, secret: str | None, asked: Asked) -> None:
-        super().__init__(upstream, secret, ChatStream(asked.choices))
+    def __init__(self, upstream: str, asked: Asked) -> None:
+        super().__init__(upstream, ChatStream(asked.choices))
         self._asked = asked
         self._last: Body = {}
 
@@ -218,22 +217,6 @@ def _sent_back(calls: Any) -> Iterator[str]:
             if type(called) is dict:
                 texts = (called.get(name) for name in ("name", "arguments", "input"))
                 yield from (text for text in texts if type(text) is str)
-
-
-def _call_texts(calls: Any) -> Iterator[str]:
-    for call in _calls(calls):
-        yield call.name
-        yield call.arguments
-
-
-def _calls(calls: Any) -> tuple[ToolCall, ...]:
-    found = []
-    for call in calls if type(calls) is list else ():
-        function = call.get("function") if type(call) is dict else None
-        if type(function) is dict:
-            parts = (call.get("id"), function.get("name"), function.get("arguments"))
-            found.append(ToolCall(*(part if type(part) is str else "" for part in parts)))
-    return tuple(found)
 
 
 def _whole(reply: Body) -> ChatStream:

@@ -68,7 +68,7 @@ class EmbeddingsApi:
         """Nothing that a chat keeps."""
         raise InvalidRequestError(f"{self.path} is no part of a chat.", remedy="Leave X-Prepaid-Chat out.")
 
-    def reader(self, upstream: str, secret: str | None, asked: Asked) -> Reader[Any]:  # noqa: ARG002 -- as above
+    def reader(self, upstream: str, asked: Asked) -> Reader[Any]:  # noqa: ARG002 -- as above
         """There are no streams here."""
         raise AssertionError(f"{upstream} was asked for a stream of embeddings")
 

@@ -46,7 +46,7 @@ class Flow(Attempt):
         super().__init__(order, target, call)
         self.has_begun = False
         """Whether the client was given anything."""
-        self._reader = order.api.reader(target.host.name, target.host.secret, order.asked)
+        self._reader = order.api.reader(target.host.name, order.asked)
         self._events = EventBytes(target.host.name, EVENT_BYTES_MAX)
         self._is_done = False
         self._is_cut = False
@@ -231,6 +231,7 @@ class Flow(Attempt):
         (comments, ids, events of its own) is between it and the operator (spec P12).
         """
         passed: list[bytes] = []
+        error: ProviderError | None = None
         try:
             for _, data in events:
                 if data:
@@ -239,14 +240,15 @@ class Flow(Attempt):
                     passed.append(_ALIVE)
                 if self._is_done:
                     break
-        except EventTooLong as error:
-            if not self.has_spoken:
-                return self.masked(b"".join(passed)), error
-            # Its client has all that came, and pays for it; whether there was more, nobody can read.
-            passed.append(self._cut())
-        except ProviderError as error:
-            return self.masked(b"".join(passed)), error
-        return self.masked(b"".join(passed)), None
+        except EventTooLong as too_long:
+            if self.has_spoken:
+                # Its client has all that came, and pays for it; whether there was more, nobody can read.
+                passed.append(self._cut())
+            else:
+                error = too_long
+        except ProviderError as failure:
+            error = failure
+        return self.masked(b"".join(passed)), error
 
     async def _written(self, data: bytes) -> bytes:
         """What the client gets of an event's data."""

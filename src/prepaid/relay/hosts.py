@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic_core import to_json
 
 from prepaid.models.images import image_tokens_max
-from prepaid.models.measure import likely_tokens
+from prepaid.models.measure import TOKENS_FOR_TOOLS, TOKENS_PER_MESSAGE, likely_tokens
 from prepaid.records import ModelInfo
 from prepaid.relay.heavy import heavily
 from prepaid.relay.wire import Body
@@ -22,12 +22,6 @@ if TYPE_CHECKING:  # it imports aiohttp, which only those who ask an upstream wa
 __all__ = ["Host", "Reply", "UpstreamHost"]
 
 _logger = logging.getLogger("prepaid.relay")
-
-TOKENS_PER_MESSAGE: Final = 8
-"""Role markers and separators that a provider's chat template puts around each message, at most."""
-
-TOKENS_FOR_TOOLS: Final = 1_024
-"""The hidden prompt that some providers add when a request has tools, at most."""
 
 
 class Reply(Protocol):

@@ -28,16 +28,12 @@ class Streamed(Protocol):
 
 
 class Reader(ABC, Generic[S_co]):
-    """Reads the events of one streamed answer, which ``answer`` puts together.
+    """Reads the events of one streamed answer, which ``answer`` puts together."""
 
-    ``secret`` is the operator's key at the upstream, which no log may have.
-    """
-
-    def __init__(self, upstream: str, secret: str | None, answer: S_co) -> None:
+    def __init__(self, upstream: str, answer: S_co) -> None:
         self.texts: list[str] = []
         """All output so far, visible reasoning and tools' arguments included."""
         self._upstream = upstream
-        self._secret = secret
         self._answer = answer
 
     @property
@@ -93,4 +89,4 @@ class Reader(ABC, Generic[S_co]):
 
     def _failed_with(self, error: Any) -> ProviderError:
         """The error for one that the upstream told inside its answer."""
-        return refused_in_stream(self._upstream, error, self._secret)
+        return refused_in_stream(self._upstream, error)

@@ -237,10 +237,13 @@ async def _answered(attempt: Attempt) -> Relayed:
         attempt.note_hidden_output(usage, texts, told)
     charged = attempt.charged(usage, texts)
     relayed = Relayed(content, "application/json", attempt.receipt(charged))
+    turn = None  # without a chat nothing is kept: a long reply is not put together for it
+    if order.chat_no is not None:
+        turn = _turn(order, order.api.reply_message(reply), attempt.answering_ms)
     settled = await call.settle(
         charged,
         quoted=target.quoted,
-        turn=_turn(order, order.api.reply_message(reply), attempt.answering_ms),
+        turn=turn,
         response=relayed.kept() if call.is_keyed else None,
         unpaid=attempt.unpaid(usage, charged, (reply.get("model"),), told),
     )
@@ -301,7 +304,7 @@ def _read(attempt: Attempt, content: bytes) -> tuple[Body, list[str], Usage]:
     usage = attempt.usage(told, texts, api.reply_least(reply))
     if error:  # some say so with status 200
         attempt.delivered = attempt.target.cost(usage) + attempt.dearer_by((reply.get("model"),), usage)
-        raise refused_in_stream(host.name, error, host.secret)
+        raise refused_in_stream(host.name, error)
     return reply, texts, usage
 
 

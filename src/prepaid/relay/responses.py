@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from prepaid.errors import InvalidRequestError
 from prepaid.models.codecs.chat_stream import whole_text
 from prepaid.models.codecs.fields import RESPONSES_FIELDS, ApiName, look_through
+from prepaid.models.codecs.output import texts_of
 from prepaid.models.codecs.responses_stream import ResponsesStream, item_output
 from prepaid.models.usage import RESPONSES_USAGE
 from prepaid.records import Api, Message, Role, ToolCall, Usage
@@ -28,7 +29,6 @@ from prepaid.relay.wire import (
     model_of,
     objects_of,
     schema_texts,
-    texts_of,
     tool_texts,
 )
 
@@ -129,9 +129,9 @@ class ResponsesApi:
                 asked.append(Message(Role.USER, "".join(texts_of(item.get("content")))))
         return tuple(reversed(asked))
 
-    def reader(self, upstream: str, secret: str | None, asked: Asked) -> Reader[Any]:  # noqa: ARG002 -- usage is always told
+    def reader(self, upstream: str, asked: Asked) -> Reader[Any]:  # noqa: ARG002 -- usage is always told
         """A reader of one streamed reply."""
-        return ResponsesReader(upstream, secret)
+        return ResponsesReader(upstream)
 
     def failure(self, error: Mapping[str, Any]) -> bytes:
         """As OpenAI's clients expect it."""
@@ -145,8 +145,8 @@ class ResponsesApi:
 class ResponsesReader(Reader[ResponsesStream]):
     """Follows the events of one streamed response."""
 
-    def __init__(self, upstream: str, secret: str | None) -> None:
-        super().__init__(upstream, secret, ResponsesStream())
+    def __init__(self, upstream: str) -> None:
+        super().__init__(upstream, ResponsesStream())
         self._name = ""
 
     @property

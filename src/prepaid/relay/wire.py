@@ -32,7 +32,6 @@ __all__ = [
     "objects_of",
     "schema_texts",
     "texts_as_sent",
-    "texts_of",
     "tool_texts",
 ]
 
@@ -117,7 +116,7 @@ class WireApi(Protocol):
     def question(self, body: Body) -> tuple[Message, ...]:
         """What is new since the last answer: the messages that a turn begins with."""
 
-    def reader(self, upstream: str, secret: str | None, asked: Asked) -> Reader[Any]:
+    def reader(self, upstream: str, asked: Asked) -> Reader[Any]:
         """A reader of one streamed reply."""
 
     def failure(self, error: Mapping[str, Any]) -> bytes:
@@ -223,17 +222,6 @@ def _misshapen(name: str, what: str, remedy: str) -> InvalidRequestError:
     mistake = Misshapen(what, remedy)
     mistake.inside(name)
     return mistake.told()
-
-
-def texts_of(content: Any) -> Iterator[str]:
-    """The texts of a message's content, which is text or a list of parts."""
-    if type(content) is str:
-        yield content
-    for part in content if type(content) is list else ():
-        if type(part) is dict:
-            text = part.get("text", part.get("refusal"))
-            if type(text) is str:
-                yield text
 
 
 def texts_as_sent(value: Any) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from prepaid.errors import ProviderResponseInvalid
-from prepaid.models.codecs.output import call_parts, output_of, said_texts, shows_hidden_output
+from prepaid.models.codecs.output import call_parts, output_of, shows_hidden_output, texts_of
 from prepaid.records import ToolCall
 
 __all__ = ["ChatStream", "whole_text"]
@@ -35,8 +35,6 @@ class ChatStream:
         """Whether there was any choice."""
         self.least_characters = 0
         """Of output in fields that are known to hold nothing else."""
-        self.call_characters = 0
-        """In all of the first choice's tool calls."""
         self._open = set(range(choices))
         self._said: list[str] = []
         self._so_far: dict[tuple[Any, ...], list[str]] = {}
@@ -160,7 +158,7 @@ class ChatStream:
         for name in ("content", "refusal"):
             value = delta.get(name)
             if value:
-                self._said += said_texts(value)
+                self._said += texts_of(value)
         if delta.get("tool_calls"):
             self._keep_calls(delta["tool_calls"])
         if delta.get("function_call"):
@@ -174,7 +172,6 @@ class ChatStream:
                 call.id = call.id or call_id
                 call.name = call.name or name
                 call.arguments.append(arguments)
-                self.call_characters += len(name) + len(arguments)
 
     def _call_of(self, index: Any, call_id: str, name: str) -> _Call:
         """The call that a part belongs to.

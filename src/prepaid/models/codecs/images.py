@@ -14,14 +14,14 @@ from urllib.parse import unquote, urlsplit
 
 from prepaid.models.codecs.shapes import Check, Misshapen, record, shown, text
 
-__all__ = ["DETAILS", "IMAGE_TYPES", "image", "image_url"]
+__all__ = ["image", "image_url"]
 
-IMAGE_TYPES: Final = ("png", "jpeg", "jpg", "gif", "webp")
-DETAILS: Final = ("auto", "low", "high", "original")
+_IMAGE_TYPES: Final = ("png", "jpeg", "jpg", "gif", "webp")
+_DETAILS: Final = ("auto", "low", "high", "original")
 
-_DATA_URL: Final = re.compile(rf"data:image/(?:{'|'.join(IMAGE_TYPES)});base64,", re.IGNORECASE)
+_DATA_URL: Final = re.compile(rf"data:image/(?:{'|'.join(_IMAGE_TYPES)});base64,", re.IGNORECASE)
 _REMEDY: Final = (
-    f"Send an image: a data URL of {', '.join(IMAGE_TYPES)} in base64, or an https:// or http:// URL."
+    f"Send an image: a data URL of {', '.join(_IMAGE_TYPES)} in base64, or an https:// or http:// URL."
 )
 _HEAD_LENGTH_MAX: Final = 128
 _BEGINNING_LENGTH: Final = 16
@@ -71,8 +71,8 @@ def _kind_at(url: str) -> str | None:
 
 
 def _detail(value: Any) -> None:
-    if value not in DETAILS:
-        raise Misshapen(f"is {shown(str(value))!r}", f"Use one of: {', '.join(DETAILS)}.")
+    if value not in _DETAILS:
+        raise Misshapen(f"is {shown(str(value))!r}", f"Use one of: {', '.join(_DETAILS)}.")
 
 
 image: Final[Check] = record({"url": image_url, "detail": _detail})

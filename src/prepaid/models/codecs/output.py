@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-__all__ = ["call_parts", "output_of", "said_texts", "shows_hidden_output", "strings_in"]
+__all__ = ["call_parts", "output_of", "shows_hidden_output", "strings_in", "texts_of"]
 
 _MARKS: Final = frozenset(
     {"id", "type", "index", "role", "object", "status", "format", "signature", "data", "encrypted_content"}
@@ -44,7 +44,7 @@ def output_of(message: dict[str, Any]) -> str:
     return text + beside
 
 
-def said_texts(content: Any) -> Iterator[str]:
+def texts_of(content: Any) -> Iterator[str]:
     """What a message's content says to its reader, without the thinking that some providers put there.
 
     Content is a string or a list of parts.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from prepaid.errors import InvalidRequestError
+from prepaid.models.codecs.output import texts_of
 from prepaid.records import ChatRequest, Message, Role, Tool, ToolCall
-from prepaid.relay.wire import Body, WireApi, texts_of
+from prepaid.relay.wire import Body, WireApi
 
 __all__ = ["chat_request"]
 
