@@ -20,7 +20,7 @@ sweep_seconds = 0.2
 [upstreams.fake]
 base_url = "{base_url}"
 api_key = "sk-upstream"
-models = ["fast", "reads"]
+models = ["fast", "reads", "shown"]
 retries_max = 0
 bytes_per_token = 4
 
@@ -31,8 +31,13 @@ output_per_million = "1"
 [prices.reads]
 input_per_million = "1"
 output_per_million = "1"
+
+[prices.shown]
+input_per_million = "0"
+output_per_million = "1"
 """
-"""An output token of ``fast`` costs a base unit; with ``reads``, so does one of the input."""
+"""An output token of ``fast`` costs a base unit; with ``reads``, so does one of the input. ``shown`` is for those
+who leave: a gateway learns of ``fast`` that it bills what it does not show, and would read its answers on."""
 
 
 @pytest.fixture(scope="session")

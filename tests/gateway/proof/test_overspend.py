@@ -144,7 +144,7 @@ def test_clients_that_hang_up_in_mid_stream(gateway, upstream):
     words = 10
     upstream.behave(text=" wod" * 20, hang_after=1 + words, delay_seconds=DELAY_SECONDS)
     session_id, key = gateway.fund(PAID * words)
-    body = {"max_tokens": 20, "stream": True}
+    body = {"model": "shown", "max_tokens": 20, "stream": True}
     outcome = spend(gateway, key, body, words=[words])
     assert outcome.ended == {200: PAID, 402: CLIENTS - PAID}
     account = settled(gateway, session_id)
@@ -158,7 +158,9 @@ def test_clients_that_hang_up_wherever_they_are(gateway, upstream):
     """While the words come. Nobody reads for nothing, and nobody pays for what was not made."""
     upstream.behave(text=" wod" * 40, chunk_delay_seconds=0.005)
     session_id, key = gateway.fund(2_000)
-    outcome = spend(gateway, key, {"max_tokens": 40, "stream": True}, clients=200, words=range(1, 5))
+    outcome = spend(
+        gateway, key, {"model": "shown", "max_tokens": 40, "stream": True}, clients=200, words=range(1, 5)
+    )
     assert set(outcome.ended) <= {200, 402}
     account = settled(gateway, session_id)
     served = upstream.counts()["served"]
