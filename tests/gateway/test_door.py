@@ -35,6 +35,11 @@ PACK = {"gzip": gzip.compress, "zstd": zstd.compress}
 
 
 @pytest.fixture(scope="module")
+def bomb():
+    return gzip.compress(bytes(200 * 1024 * 1024))
+
+
+@pytest.fixture(scope="module")
 def door(tmp_path_factory):
     with (
         FakeOpenAI() as fake,
@@ -68,8 +73,7 @@ class TestPacked:
         assert (made.status_code, made.json()["name"]) == (201, "packed")
 
     @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/api/v1/sessions"])
-    def test_a_bomb_is_413_and_what_is_not_read_415(self, door, ann, path):
-        bomb = gzip.compress(bytes(200 * 1024 * 1024))
+    def test_a_bomb_is_413_and_what_is_not_read_415(self, door, ann, bomb, path):
         assert asked(door, ann[1], bomb, [("content-encoding", "gzip")], path).status_code == 413
         refused = asked(door, ann[1], b"x", [("content-encoding", "br")], path)
         assert (refused.status_code, refused.headers["accept-encoding"]) == (415, "gzip, zstd")

@@ -90,11 +90,6 @@ class Books:
 class Caller(Protocol):
     """A way to have a model asked, and paid from a session."""
 
-    name: str
-
-    def can(self, cell: Cell) -> bool:
-        """Whether the cell exists for this caller."""
-
     async def payer(self, run: Run, amount: int) -> Payer:
         """A new session with so much in it."""
 
@@ -110,7 +105,6 @@ class Desk:
 
     def __init__(self, manager: SessionManager) -> None:
         self.manager = manager
-        self._gate = asyncio.Semaphore(8)
 
     @property
     def store(self) -> Store:
@@ -147,14 +141,9 @@ class Desk:
 class GatewayCaller:
     """A client of ``prepaid serve``: bytes on a socket, so that it can leave wherever it likes."""
 
-    name = "gateway"
-
     def __init__(self, port: int, desk: Desk) -> None:
         self.port = port
         self._desk = desk
-
-    def can(self, cell: Cell) -> bool:
-        return True
 
     async def payer(self, run: Run, amount: int) -> Payer:
         return await self._desk.payer(run, amount)
@@ -257,7 +246,6 @@ def _unchunked(body: bytes) -> tuple[bytes, bool]:
 class LibraryCaller:
     """Chats of a ``SessionManager`` in this process, streamed. Not held to the verdict yet: issue 13 does that."""
 
-    name = "library"
     outputs = frozenset({Output.TEXT, Output.HIDDEN, Output.REFUSAL, Output.LONG_WORDS, Output.SHORT_WORDS})
 
     def __init__(self, desk: Desk) -> None:

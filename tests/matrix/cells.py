@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 
@@ -151,7 +151,12 @@ class Cell:
     answerer: Answerer = Answerer.ASKED
 
     def __str__(self) -> str:
-        return "-".join(astuple(self))
+        return "-".join(self.values)
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """One of each dimension, in their order."""
+        return (self.api, self.mode, self.ending, self.told, self.output, self.after, self.answerer)
 
     @property
     def is_seen_ending(self) -> bool:
@@ -389,10 +394,9 @@ def _no_such_provider(cell: Cell) -> str:
     return ""
 
 
-@cache
 def all_cells() -> tuple[Cell, ...]:
     """Every cell that there is."""
-    return tuple(cell for cell in combinations() if not collapsed(cell))
+    return _sorted()[0]
 
 
 def combinations():
@@ -402,7 +406,19 @@ def combinations():
 
 def reasons() -> Counter[str]:
     """How many combinations were collapsed, by reason."""
-    return Counter(reason for cell in combinations() if (reason := collapsed(cell)))
+    return _sorted()[1]
+
+
+@cache
+def _sorted() -> tuple[tuple[Cell, ...], Counter[str]]:
+    cells: list[Cell] = []
+    why: Counter[str] = Counter()
+    for cell in combinations():
+        if reason := collapsed(cell):
+            why[reason] += 1
+        else:
+            cells.append(cell)
+    return tuple(cells), why
 
 
 def sample(count: int, seed: int) -> list[Cell]:
@@ -421,5 +437,5 @@ def sample(count: int, seed: int) -> list[Cell]:
 
 
 def _pairs(cell: Cell) -> set[tuple[str, str, str, str]]:
-    values = [(kind.__name__, value) for kind, value in zip(DIMENSIONS, astuple(cell), strict=True)]
+    values = [(kind.__name__, value) for kind, value in zip(DIMENSIONS, cell.values, strict=True)]
     return {(*one, *other) for one, other in itertools.combinations(values, 2)}

@@ -228,7 +228,11 @@ def _played(cells: tuple[str, ...], source: Path) -> dict[str, dict[str, str]]:
     done = subprocess.run(
         [sys.executable, "-m", "matrix", "--json", ",".join(cells)],
         env=os.environ
-        | {"PYTHONPATH": os.pathsep.join(map(str, (source, TESTS))), "PREPAID_MATRIX_PATIENCE": "15"},
+        | {
+            "PYTHONPATH": os.pathsep.join(map(str, (source, TESTS))),
+            "PREPAID_MATRIX_PATIENCE": "10",
+            "PREPAID_MATRIX_DRAIN": "2",
+        },
         capture_output=True,
         text=True,
         check=False,

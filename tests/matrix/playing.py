@@ -52,7 +52,7 @@ AT_ONCE = 64
 FUND = 5_000
 SILENCE_SECONDS = 1.0
 """The read time-out, where one is to be met."""
-DRAIN_SECONDS = 6
+DRAIN_SECONDS = float(os.environ.get("PREPAID_MATRIX_DRAIN", "6"))
 """The limit of reading on without a client; only an answer without end meets it."""
 GRACE_SECONDS = 0.5
 HOLD_SECONDS = 2

@@ -21,6 +21,7 @@ from matrix.cells import (
     STATUSES,
     TIMEOUTS,
     TOGETHER,
+    UNTOLD,
     After,
     Answerer,
     Api,
@@ -468,20 +469,6 @@ def usage(cell: Cell, tokens_in: int, tokens_out: int) -> dict[str, Any]:
     return {} if cell.told is Told.ABSENT else {"usage": told}
 
 
-def is_plausible(cell: Cell) -> bool:
-    """Whether this form tells what can be true."""
-    return cell.told not in {
-        Told.ABSENT,
-        Told.EMPTY,
-        Told.NULL,
-        Told.NULLS,
-        Told.ZEROS,
-        Told.ZERO_OUTPUT,
-        Told.NEGATIVE,
-        Told.HUGE,
-    }
-
-
 # the provider, playing
 
 
@@ -735,7 +722,7 @@ class Answer:
         return named_event(event) if self.cell.api is Api.RESPONSES else sse(event)
 
     def _told(self, output: int, *, is_whole: bool = False) -> None:
-        if is_plausible(self.cell):
+        if self.cell.told not in UNTOLD:
             self.run.told = (self.generation.input, output)
             self.run.is_told_whole = is_whole
 
