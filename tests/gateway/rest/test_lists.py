@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from prepaid.gateway.rest.heavy import PAGE_BYTES_MAX
+from prepaid.gateway.rest.listing import PAGE_BYTES_MAX
 
 from .api import problem
 

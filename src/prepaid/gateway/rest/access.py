@@ -131,7 +131,7 @@ class Access:
         """
         reports: Slots = self._http.app.state.reports
         owner = self.record.owner or OPERATOR
-        with self.parts.slots.taken(self.record.key_id), reports.taken(owner):
+        with self.slot(), reports.taken(owner):
             yield
 
     def slot(self) -> AbstractContextManager[Slot]:

@@ -9,7 +9,7 @@ from fastapi import Request as HttpRequest
 from fastapi.responses import Response
 
 from prepaid.errors import InvalidRequestError, ValueTooLarge
-from prepaid.gateway.rest import heavy
+from prepaid.gateway.rest import listing
 from prepaid.gateway.rest.access import Access, Caller, IdempotencyKey, IfMatch, Lease, unquoted
 from prepaid.gateway.rest.answers import AnswerData, ChatData, MessageData, Page
 from prepaid.gateway.rest.bodies import BodyRoute
@@ -67,7 +67,7 @@ async def list_chats(
         return await session.get_chats(after=after or 0, limit=rows)
 
     after = number_of(cursor, "chats")
-    return await heavy.page(caller, fetch, ChatData.of, lambda each: each.chat_no, after, limit, "chats")
+    return await listing.page(caller, fetch, ChatData.of, lambda each: each.chat_no, after, limit, "chats")
 
 
 @router.get("/sessions/{session_id}/chats/{chat}")
@@ -124,7 +124,7 @@ async def list_messages(
         return (await found.get_history(limit=rows, before=before))[::-1]
 
     before = number_of(cursor, "messages")
-    return await heavy.page(caller, fetch, MessageData.of, lambda each: each.seq, before, limit, "messages")
+    return await listing.page(caller, fetch, MessageData.of, lambda each: each.seq, before, limit, "messages")
 
 
 @router.delete("/sessions/{session_id}/chats/{chat}/messages", status_code=204)
@@ -149,11 +149,10 @@ async def send_message(
 ) -> AnswerData | Response:
     """Ask, and pay for the answer. With `stream`, it comes as server-sent events."""
     found = caller.talking(session_id, lease).get_chat(chat)
-    slots = caller.parts.slots
     if question.stream:
         asked = found.stream_message(question.text, key=key, max_output_tokens=question.max_output_tokens)
-        return await streamed(http, found, asked, slots.taken(caller.record.key_id))
-    with slots.taken(caller.record.key_id):
+        return await streamed(http, found, asked, caller.slot())
+    with caller.slot():
         answer = await found.send_message(
             question.text, key=key, max_output_tokens=question.max_output_tokens
         )

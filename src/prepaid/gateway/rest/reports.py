@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from prepaid.gateway.rest import heavy
+from prepaid.gateway.rest import listing
 from prepaid.gateway.rest.access import Access, Caller, IdempotencyKey, IfMatch, unquoted
 from prepaid.gateway.rest.bodies import BodyRoute
 from prepaid.gateway.rest.shapes import ConfigChange
@@ -54,7 +54,7 @@ async def get_usage(
 ) -> Response:
     """What the caller's sessions spent by day and model; for the operator everybody's, or a user's."""
     owner = caller.anybody(user_id)
-    return await heavy.report(caller, lambda: caller.manager.get_usage(owner, days=days), heavy.listed)
+    return await listing.report(caller, lambda: caller.manager.get_usage(owner, days=days), listing.listed)
 
 
 @router.get("/config")

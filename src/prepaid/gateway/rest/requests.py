@@ -13,7 +13,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from prepaid.errors import PrepaidError
-from prepaid.gateway.rest import heavy
+from prepaid.gateway.rest import listing
 from prepaid.gateway.rest.access import PREFIX, Access, Caller, IdempotencyKey
 from prepaid.gateway.rest.answers import Page
 from prepaid.gateway.rest.bodies import BodyRoute
@@ -124,7 +124,7 @@ async def make_batch(
         _as_request(each, None if key is None else f"{key}.{number}")
         for number, each in enumerate(wanted.requests)
     ]
-    with caller.parts.slots.taken(caller.record.key_id) as slot:
+    with caller.slot() as slot:
         room = asyncio.Semaphore(slot.spread(len(asked)))
 
         async def submitted(each: AIRequest) -> StoredRequest:
@@ -146,7 +146,7 @@ async def list_requests(
         return caller.manager.get_requests(session, before=before, limit=rows)
 
     before = after_of(cursor, "requests")
-    return await heavy.page(
+    return await listing.page(
         caller, fetch, RequestData.of, lambda each: each.request_id, before, limit, "requests"
     )
 
@@ -175,12 +175,12 @@ async def _asked(
 ) -> RequestData:
     if prefer is not None and _ASYNC in {each.strip().lower() for each in prefer.split(",")}:
         with ExitStack() as held:  # until it has ended
-            caller.hand_over(held.enter_context(caller.parts.slots.taken(caller.record.key_id)))
+            caller.hand_over(held.enter_context(caller.slot()))
             stored = await caller.manager.start_request(session, asked, held)
         response.status_code = 202
         response.headers["Preference-Applied"] = _ASYNC
     else:
-        with caller.parts.slots.taken(caller.record.key_id):
+        with caller.slot():
             stored = await caller.manager.submit_request(session, asked)
         if stored.response is not None:
             caller.paid(stored.response.model, stored.response.cost)

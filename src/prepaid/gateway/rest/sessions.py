@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse, Response
 
-from prepaid.gateway.rest import heavy
+from prepaid.gateway.rest import listing
 from prepaid.gateway.rest.access import Caller, IdempotencyKey
 from prepaid.gateway.rest.answers import ClosedData, NewSessionData, Page, SessionData
 from prepaid.gateway.rest.bodies import BodyRoute
@@ -73,7 +73,7 @@ async def list_sessions(
         )
 
     before = after_of(cursor, "sessions")
-    return await heavy.page(
+    return await listing.page(
         caller, fetch, SessionData.of, lambda each: each.session_id, before, limit, "sessions"
     )
 
@@ -127,7 +127,7 @@ async def get_session_stats(caller: Caller, session_id: str) -> dict[str, Any]:
 async def get_session_usage(caller: Caller, session_id: str) -> Response:
     """What it spent by day, chat, model and spender (spec A7)."""
     session = caller.session(session_id)
-    return await heavy.report(caller, session.get_usage, heavy.listed)
+    return await listing.report(caller, session.get_usage, listing.listed)
 
 
 @router.get("/sessions/{session_id}/statement", response_class=JSONResponse)
@@ -135,4 +135,4 @@ async def get_statement(caller: Caller, session_id: str) -> Response:
     """Every movement of its money, chained by hash: `prepaid verify` checks the file (spec D4)."""
     session = caller.owned(session_id)
     named = {"Content-Disposition": f'attachment; filename="{session_id}.statement.json"'}
-    return await heavy.report(caller, session.get_statement, heavy.statement, named)
+    return await listing.report(caller, session.get_statement, listing.statement, named)
